@@ -1,0 +1,154 @@
+"""What has happened: decisions of the control plane. Each carries the whole small state that it leaves."""
+
+from enum import StrEnum
+from typing import Any, ClassVar
+
+from pydantic import Field
+
+from events.codes import Code
+from events.facts import HostReported, VmFact
+from events.host import Host
+from events.ids import CommandId, VmId
+from events.values import DesiredVm, Placement, Resources, Value
+from events.vm import Vm
+
+
+class VmCreated(Value):
+    """A VM is known; it is placed nowhere."""
+
+    TYPE: ClassVar = "vm.created"
+    vm: Vm
+
+
+class Refusal(Value):
+    """Why one host was not chosen, with the numbers."""
+
+    host: str
+    filter: str
+    needs: str
+    has: str
+
+
+class VmPlaced(Value):
+    """A host was given the right to run this VM, in a new generation."""
+
+    TYPE: ClassVar = "vm.placed"
+    vm: Vm
+    placement: Placement
+    considered: int
+    """How many hosts were looked at."""
+    refusals: tuple[Refusal, ...] = ()
+
+
+class VmStopRequested(Value):
+    """The VM shall stop on the host where it is placed."""
+
+    TYPE: ClassVar = "vm.stop_requested"
+    vm: Vm
+
+
+class ReleaseCause(StrEnum):
+    """Why a placement ended."""
+
+    STOPPED = "stopped"
+    START_FAILED = "start_failed"
+
+
+class VmReleased(Value):
+    """The host was seen not to run the VM any more: its placement is over."""
+
+    TYPE: ClassVar = "vm.released"
+    vm: Vm
+    placement: Placement
+    cause: ReleaseCause
+
+
+class VmDeleted(Value):
+    """The VM is forgotten; its history stays."""
+
+    TYPE: ClassVar = "vm.deleted"
+    vm: Vm
+
+
+class Outcome(StrEnum):
+    """How a command ended."""
+
+    SUCCEEDED = "succeeded"
+    FAILED = "failed"
+
+
+class CommandEnded(Value):
+    """The one end of a command, written onto its target's ctl subject with the target's unchanged state."""
+
+    TYPE: ClassVar = "command.ended"
+    command_id: CommandId
+    outcome: Outcome
+    code: Code | None = None
+    """Set for every failure, and for a success that had nothing to do (`already_so`)."""
+    facts: dict[str, Any] = Field(default_factory=dict)
+    vm: Vm | None = None
+    """None when the VM that the command names does not exist."""
+
+
+class HostRegistered(Value):
+    """A host that reported for the first time may be given VMs."""
+
+    TYPE: ClassVar = "host.registered"
+    host: Host
+
+
+class HostCapacityChanged(Value):
+    """A host has more or less to give than before."""
+
+    TYPE: ClassVar = "host.capacity_changed"
+    host: Host
+    before: Resources
+
+
+class HostReserved(Value):
+    """Room on the host was set aside for a VM, in the batch that placed it."""
+
+    TYPE: ClassVar = "host.reserved"
+    host: Host
+    vm_id: VmId
+    resources: Resources
+
+
+class HostReleased(Value):
+    """Room on the host was given back, in the batch that released the VM."""
+
+    TYPE: ClassVar = "host.released"
+    host: Host
+    vm_id: VmId
+    resources: Resources
+
+
+class VmDesired(Value):
+    """What a host shall do about one VM: the whole entry."""
+
+    TYPE: ClassVar = "host.vm_desired"
+    entry: DesiredVm
+
+
+class ClaimTaken(Value):
+    """A value that must be unique in the cluster belongs to a VM."""
+
+    TYPE: ClassVar = "claim.taken"
+    kind: str
+    value: str
+    owner: VmId
+
+
+class ClaimReleased(Value):
+    """The value is free again."""
+
+    TYPE: ClassVar = "claim.released"
+    kind: str
+    value: str
+    owner: VmId
+
+
+VmCtl = VmCreated | VmPlaced | VmStopRequested | VmReleased | VmDeleted | CommandEnded
+HostCtl = HostRegistered | HostCapacityChanged | HostReserved | HostReleased
+Claim = ClaimTaken | ClaimReleased
+Event = VmCtl | HostCtl | VmDesired | Claim | VmFact | HostReported

@@ -1,0 +1,91 @@
+"""Name every subject. A guard is always one of these literal subjects, never a wildcard."""
+
+from dataclasses import dataclass
+from hashlib import sha256
+from typing import Literal
+from uuid import UUID
+
+from events.ids import CommandId, HostId, VmId
+
+CTL = "ctl"
+DESIRED = "desired"
+
+EVT_ALL = "evt.>"
+CMD_ALL = "cmd.>"
+HEARTBEATS = "hb.*"
+LIVE = "live."
+"""The core subject under which a stored event is republished is this plus the event's own subject."""
+
+
+def vm_ctl(vm_id: VmId) -> str:
+    """Name the control plane's word on a VM."""
+    return f"evt.vm.{vm_id}.{CTL}"
+
+
+def vm_fact(vm_id: VmId, host_id: HostId) -> str:
+    """Name one host's word on a VM."""
+    return f"evt.vm.{vm_id}.{host_id}"
+
+
+def host_ctl(host_id: HostId) -> str:
+    """Name the control plane's word on a host: capacity and reservations."""
+    return f"evt.host.{host_id}.{CTL}"
+
+
+def host_desired(host_id: HostId) -> str:
+    """Name what a host shall run; the only subject of the log that hosts read."""
+    return f"evt.host.{host_id}.{DESIRED}"
+
+
+def host_fact(host_id: HostId) -> str:
+    """Name a host's word on itself."""
+    return f"evt.host.{host_id}.{host_id}"
+
+
+def claim(kind: str, value: str) -> str:
+    """Name the one place where a unique value can be taken."""
+    digest = sha256(f"{kind}\0{value}".encode()).hexdigest()
+    return f"evt.claim.{digest}.{CTL}"
+
+
+def command(vm_id: VmId, command_id: CommandId) -> str:
+    """Name the subject of one command; expected sequence 0 makes it unique for ever."""
+    return f"cmd.vm.{vm_id}.{command_id}"
+
+
+def heartbeat(host_id: HostId) -> str:
+    """Name a host's core heartbeat, which is never stored."""
+    return f"hb.{host_id}"
+
+
+def dead(stream: str) -> str:
+    """Name where messages of *stream* that nobody could read are kept with the reason."""
+    return f"dead.{stream.lower()}"
+
+
+def desired_consumer(host_id: HostId) -> str:
+    """Name the durable consumer through which a host reads its desired subject."""
+    return f"host-{host_id}"
+
+
+@dataclass(frozen=True)
+class EventSubject:
+    """A parsed `evt.<kind>.<id>.<writer>`."""
+
+    kind: Literal["vm", "host", "claim"]
+    id: str
+    writer: str
+
+    @property
+    def host_id(self) -> HostId | None:
+        """The host that wrote it; None for what the control plane wrote."""
+        return None if self.writer in {CTL, DESIRED} else HostId(UUID(self.writer))
+
+
+def parse_event(subject: str) -> EventSubject:
+    """Take an event's subject apart; ValueError when it is not one of ours."""
+    match subject.split("."):
+        case ["evt", ("vm" | "host" | "claim") as kind, id_, writer]:
+            return EventSubject(kind, id_, writer)
+        case _:
+            raise ValueError(f"not an event subject: {subject!r}")

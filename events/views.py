@@ -1,0 +1,110 @@
+"""What the read models hold and people are shown. Rows, not decisions: they may lag behind the log."""
+
+from datetime import datetime
+from enum import StrEnum
+from typing import Any
+from uuid import UUID
+
+from pydantic import Field
+
+from events.codes import Code
+from events.ids import CommandId, Generation, HostId, VmId
+from events.values import Desired, Value, Versions, VmPhase
+
+
+class VmView(Value):
+    """One VM: what was asked for, and what was last seen of it."""
+
+    vm_id: VmId
+    name: str
+    vcpus: int
+    memory_mib: int
+    image: str
+    desired: Desired
+    phase: VmPhase
+    host_id: HostId | None = None
+    generation: Generation = Generation(0)
+    last_stop: str | None = None
+    """Why it last stopped: a stop cause, or the hypervisor's words after a start that failed."""
+    created_at: datetime
+    changed_at: datetime
+    ctl_seq: int
+    """The VM's last ctl event."""
+    seq: int
+    """The last event that changed this row."""
+
+
+class HostView(Value):
+    """One host: what it has, what is promised, and what runs it."""
+
+    host_id: HostId
+    name: str
+    vcpus: int = 0
+    memory_mib: int = 0
+    allocated_vcpus: int = 0
+    allocated_memory_mib: int = 0
+    vms: int = 0
+    cores: int = 0
+    physical_memory_mib: int = 0
+    versions: Versions | None = None
+    boot_id: str = ""
+    reported_at: datetime | None = None
+    seq: int
+
+
+class OperationState(StrEnum):
+    """How far an operation is. The last two are ends."""
+
+    PENDING = "pending"
+    """Accepted; nothing has been decided yet."""
+    RUNNING = "running"
+    SUCCEEDED = "succeeded"
+    FAILED = "failed"
+
+    @property
+    def ended(self) -> bool:
+        """Whether nothing more will happen."""
+        return self in {OperationState.SUCCEEDED, OperationState.FAILED}
+
+
+class OperationView(Value):
+    """One command's life. Its id is the command's."""
+
+    operation_id: CommandId
+    verb: str
+    vm_id: VmId
+    state: OperationState
+    requested_by: str
+    accepted_at: datetime | None = None
+    ended_at: datetime | None = None
+    code: Code | None = None
+    facts: dict[str, Any] = Field(default_factory=dict)
+    seq: int = 0
+    """The last event that changed this row; 0 while only the command is known."""
+
+
+class StepView(Value):
+    """One event that an operation led to."""
+
+    operation_id: CommandId
+    seq: int
+    type: str
+    subject: str
+    time: datetime
+
+
+class LoggedEvent(Value):
+    """One event of the log, as `event_log` keeps it."""
+
+    seq: int
+    subject: str
+    event_id: UUID | None
+    type: str | None
+    time: datetime | None
+    actor: str | None
+    causation_id: UUID | None
+    correlation_id: UUID | None
+    vm_id: VmId | None
+    host_id: HostId | None
+    body: dict[str, Any] | None
+    """The envelope; None where the bytes are no JSON (they are kept as they are)."""

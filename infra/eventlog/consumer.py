@@ -1,0 +1,52 @@
+"""Consume through a durable consumer of JetStream, which infra.deploy made."""
+
+from collections.abc import Sequence
+
+from nats.aio.client import Client
+from nats.aio.msg import Msg
+from nats.errors import Error as NatsError
+from nats.js.errors import Error as JetStreamError
+
+from infra.eventlog.port import Delivery, Recorded
+from infra.eventlog.pull import ConsumerGone, Puller, recorded
+from infra.runtime.errors import Unavailable
+
+ACK_TIMEOUT_S = 2.0
+
+
+class JetStreamDelivery:
+    """One message that waits for its acknowledgement."""
+
+    def __init__(self, message: Msg) -> None:
+        self._message = message
+        self.recorded: Recorded = recorded(message)
+        self.attempts: int = message.metadata.num_delivered
+
+    async def ack(self) -> None:
+        """Wait for the server's word: a plain ack is lost in silence when the connection is."""
+        try:
+            await self._message.ack_sync(timeout=ACK_TIMEOUT_S)
+        except (NatsError, JetStreamError, OSError, TimeoutError) as err:
+            raise Unavailable("event log", f"acknowledgement: {err or type(err).__name__}") from err
+
+    async def retry(self, delay_s: float) -> None:
+        try:
+            await self._message.nak(delay=delay_s)
+        except (NatsError, JetStreamError, OSError) as err:
+            raise Unavailable("event log", f"nak: {err or type(err).__name__}") from err
+
+
+class JetStreamConsumer:
+    """The durable consumer *name* on *stream*, as `port.Consumer` describes it."""
+
+    def __init__(self, client: Client, stream: str, name: str) -> None:
+        self._puller = Puller(client, stream, name)
+
+    async def fetch(self, most: int, wait_s: float) -> Sequence[Delivery]:
+        try:
+            return [JetStreamDelivery(message) for message in await self._puller.next(most, wait_s)]
+        except ConsumerGone as err:
+            raise Unavailable("event log", f"{err}; `python -m infra.deploy.bootstrap` makes it") from err
+
+    async def close(self) -> None:
+        await self._puller.close()

@@ -1,0 +1,141 @@
+"""The event log as services see it. `jetstream.py` is the real one, `memory.py` its twin."""
+
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Protocol
+from uuid import UUID
+
+from events.ids import Seq
+
+BATCH_MAX = 1000
+"""Messages in one atomic batch: the server's own limit (NATS ADR-50)."""
+
+
+class Conflict(Exception):
+    """A guard did not hold: someone wrote in between. Nothing was stored; load and decide again."""
+
+
+class LogFull(Exception):
+    """The stream has no room (NATS error 10077). Nothing was stored."""
+
+
+class Corrupt(Exception):
+    """The stream is not the one that this reader followed before: it ends earlier. Halt, loudly."""
+
+
+@dataclass(frozen=True, slots=True)
+class Write:
+    """One message to store. Its id was drawn before the first try and stays the same for every retry."""
+
+    subject: str
+    event_id: UUID
+    body: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class Recorded:
+    """One message as it is stored."""
+
+    seq: Seq
+    subject: str
+    event_id: UUID | None
+    """None where the writer sent no id, or one that is none."""
+    body: bytes
+    stored_at: datetime
+
+
+Guards = Mapping[str, Seq]
+"""Literal subject to the sequence of the last message on it that the decision saw; 0: none."""
+
+
+class Follower(Protocol):
+    """A position in the log that moves on."""
+
+    @property
+    def position(self) -> Seq:
+        """The last sequence that was handed out, or the one that it began after."""
+
+    async def next(self, most: int, wait_s: float) -> Sequence[Recorded]:
+        """Wait up to *wait_s* for messages and take up to *most*, in order, without a gap.
+
+        After Unavailable call it again: it goes on where it was.
+        """
+
+    async def close(self) -> None:
+        """Give up the position."""
+
+
+class EventLog(Protocol):
+    """One stream."""
+
+    async def append(self, writes: Sequence[Write], guards: Guards) -> Seq:
+        """Store all of *writes* or none, if every guard holds; give the last one's sequence.
+
+        A guard may be on a subject that is only read. An unknown outcome is resolved by reading back
+        before this returns. Raises Conflict, LogFull; Unavailable when the outcome stayed unknown: the
+        same writes may then be appended again.
+        """
+
+    async def load(self, subject: str) -> Recorded | None:
+        """Read the last message on a literal subject, from the leader; raises Unavailable."""
+
+    async def last_per_subject(self, pattern: str) -> Sequence[Recorded]:
+        """Read the last message of each subject that matches, in order of sequence; raises Unavailable."""
+
+    async def last_seq(self) -> Seq:
+        """Give the stream's last sequence; raises Unavailable."""
+
+    def follow(self, after: Seq, patterns: Sequence[str]) -> Follower:
+        """Read on from *after*; Corrupt is raised where the log ends before it."""
+
+
+class Delivery(Protocol):
+    """One message of a durable consumer, to be settled exactly once."""
+
+    @property
+    def recorded(self) -> Recorded:
+        """The message."""
+
+    @property
+    def attempts(self) -> int:
+        """How often it has been delivered, this time included."""
+
+    async def ack(self) -> None:
+        """Say that its effect is stored; raises Unavailable, after which it will come again."""
+
+    async def retry(self, delay_s: float) -> None:
+        """Ask for it again later."""
+
+
+class Consumer(Protocol):
+    """A durable position that the server keeps; it redelivers what was not acknowledged."""
+
+    async def fetch(self, most: int, wait_s: float) -> Sequence[Delivery]:
+        """Wait up to *wait_s* and take up to *most*; raises Unavailable."""
+
+    async def close(self) -> None:
+        """Take no more; what is under way comes again."""
+
+
+class FactLog(Protocol):
+    """The log as a host may use it: it writes onto subjects that are its own alone, and reads nothing."""
+
+    async def publish(self, write: Write, expected: Seq | None) -> Seq:
+        """Store *write* after *expected*, the writer's own last sequence on that subject; give its sequence.
+
+        Where the server says that a later one is there, it can only be this write, from a try whose
+        answer was lost. None: the writer does not know its last one. Raises Unavailable, LogFull.
+        """
+
+
+class Signals(Protocol):
+    """Core subjects: delivered to whoever listens now, stored nowhere."""
+
+    async def send(self, subject: str, body: bytes) -> None:
+        """Send; losing it is no error."""
+
+    async def listen(
+        self, pattern: str, heard: Callable[[str, bytes], None]
+    ) -> Callable[[], Awaitable[None]]:
+        """Call *heard* with subject and body of each signal; give what ends it."""

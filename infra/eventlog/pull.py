@@ -1,0 +1,130 @@
+"""Pull messages of one consumer with a standing request.
+
+The library's own `fetch` waits its whole timeout where the batch is not full or the server went away
+(measured); here one request stands, messages are handed out as they come, and a request that cannot be
+answered any more (expired, or sent over a connection that was lost) is made again.
+"""
+
+import asyncio
+import json
+from collections.abc import Sequence
+from datetime import UTC
+from uuid import UUID
+
+from nats.aio.client import Client
+from nats.aio.msg import Msg
+from nats.aio.subscription import Subscription
+from nats.errors import Error as NatsError
+
+from events.ids import Seq
+from infra.eventlog.port import Recorded
+from infra.runtime.errors import Unavailable
+
+REQUEST_EXPIRES_S = 10.0
+EXPIRY_SLACK_S = 1.0
+REQUEST_BATCH = 256
+"""Messages that a standing request asks for: what may lie in the client's queue at most."""
+
+STATUS_RENEW = {"404", "408"}  # nothing there, or expired: ask again
+
+
+class ConsumerGone(Exception):
+    """The server does not know this consumer any more."""
+
+
+class Puller:
+    """The messages of one consumer, in the order in which the server delivers them."""
+
+    def __init__(self, client: Client, stream: str, consumer: str, batch: int = REQUEST_BATCH) -> None:
+        self._client = client
+        self._subject = f"$JS.API.CONSUMER.MSG.NEXT.{stream}.{consumer}"
+        self._what = f"consumer {consumer}"
+        self._batch = batch
+        self._subscription: Subscription | None = None
+        self._queue: asyncio.Queue[Msg] = asyncio.Queue()
+        self._inbox = ""
+        self._owed = 0
+        self._asked_at = 0.0
+        self._asked_on = -1
+
+    async def next(self, most: int, wait_s: float) -> Sequence[Msg]:
+        """Wait up to *wait_s* for the first message, then take what is there, up to *most*.
+
+        Raises Unavailable where the server cannot be asked, ConsumerGone where it has no such consumer.
+        """
+        loop = asyncio.get_running_loop()
+        deadline = loop.time() + wait_s
+        taken: list[Msg] = []
+        while not taken:
+            await self._ask()
+            try:
+                async with asyncio.timeout_at(
+                    min(deadline, self._asked_at + REQUEST_EXPIRES_S + EXPIRY_SLACK_S)
+                ):
+                    self._settle(await self._queue.get(), taken)
+            except TimeoutError:
+                if loop.time() >= deadline:
+                    return taken
+            while len(taken) < most and not self._queue.empty():
+                self._settle(self._queue.get_nowait(), taken)
+        return taken
+
+    async def close(self) -> None:
+        """Stop listening; messages not handed out are forgotten."""
+        if self._subscription is not None and not self._client.is_closed:
+            try:
+                await self._subscription.unsubscribe()
+            except NatsError:
+                pass  # The connection is going; the server forgets the subscription with it.
+
+    async def _ask(self) -> None:
+        loop = asyncio.get_running_loop()
+        connection = self._client.stats["reconnects"]
+        expired = loop.time() >= self._asked_at + REQUEST_EXPIRES_S + EXPIRY_SLACK_S
+        stale = expired or self._asked_on != connection
+        if self._owed > 0 and not stale:
+            return
+        request = {"batch": self._batch, "expires": int(REQUEST_EXPIRES_S * 1e9)}
+        try:
+            if self._subscription is None:
+                self._inbox = self._client.new_inbox()
+                self._subscription = await self._client.subscribe(
+                    self._inbox, cb=self._queue.put, pending_msgs_limit=-1, pending_bytes_limit=-1
+                )
+            await self._client.publish(self._subject, json.dumps(request).encode(), reply=self._inbox)
+        except (NatsError, OSError) as err:
+            raise Unavailable("NATS", f"{self._what}: {err or type(err).__name__}") from err
+        self._owed, self._asked_at, self._asked_on = self._batch, loop.time(), connection
+
+    def _settle(self, message: Msg, taken: list[Msg]) -> None:
+        status = (message.headers or {}).get("Status")
+        if status is None:
+            self._owed -= 1
+            taken.append(message)
+        elif status == "100":
+            return
+        else:
+            self._owed = 0
+            if status not in STATUS_RENEW:
+                reason = (message.headers or {}).get("Description", "")
+                raise ConsumerGone(f"{self._what}: {status} {reason}")
+
+
+def recorded(message: Msg) -> Recorded:
+    """Read a message that a consumer delivered."""
+    meta = message.metadata
+    return Recorded(
+        Seq(meta.sequence.stream),
+        message.subject,
+        as_id((message.headers or {}).get("Nats-Msg-Id")),
+        message.data,
+        meta.timestamp.astimezone(UTC),
+    )
+
+
+def as_id(text: str | None) -> UUID | None:
+    """Read an id from a header; None where it is none."""
+    try:
+        return UUID(text) if text else None
+    except ValueError:
+        return None

@@ -1,0 +1,58 @@
+"""Wait between tries, longer each time, and speak once an outage, not once a try."""
+
+import asyncio
+from collections.abc import Awaitable, Callable
+from typing import TypeVar
+
+import structlog
+
+from infra.runtime.errors import Unavailable
+from infra.runtime.health import Health
+
+BACKOFF_FIRST_S = 0.05
+BACKOFF_MOST_S = 2.0
+
+T = TypeVar("T")
+
+
+def delays_s(first: float = BACKOFF_FIRST_S, most: float = BACKOFF_MOST_S) -> "Delays":
+    """Start a series of waits that double up to *most*."""
+    return Delays(first, most)
+
+
+class Delays:
+    """A series of waits in seconds; `reset` starts it again."""
+
+    def __init__(self, first: float, most: float) -> None:
+        self._first, self._most, self._next = first, most, first
+
+    def next(self) -> float:
+        """Give the next wait."""
+        now, self._next = self._next, min(self._next * 2, self._most)
+        return now
+
+    def reset(self) -> None:
+        """Begin with the first wait again."""
+        self._next = self._first
+
+
+async def persist(health: Health, part: str, attempt: Callable[[], Awaitable[T]]) -> T:
+    """Try until it works, however long the other side is away.
+
+    The one unbounded retry of roost: a service has nothing better to do than to wait for what it lives on.
+    Each wait is bounded; *part* is not ready meanwhile, and each outage is logged once when it begins and
+    once when it ends.
+    """
+    waits = delays_s()
+    log = structlog.get_logger()
+    while True:
+        try:
+            result = await attempt()
+        except Unavailable as err:
+            if health.down(part, str(err)):
+                log.warning("outage_began", part=part, reason=err.why)
+            await asyncio.sleep(waits.next())
+        else:
+            if health.up(part):
+                log.info("outage_ended", part=part)
+            return result

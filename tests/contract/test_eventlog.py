@@ -1,0 +1,192 @@
+"""The memory twin and the real log behave alike: one suite, two adapters."""
+
+import asyncio
+from collections.abc import AsyncIterator, Sequence
+from dataclasses import dataclass
+from uuid import UUID, uuid4
+
+import pytest
+
+from events.ids import Seq
+from infra.deploy.identities import seed_file
+from infra.deploy.streams import ensure_command_consumer, ensure_streams, streams
+from infra.eventlog.connection import closer, connect
+from infra.eventlog.consumer import JetStreamConsumer
+from infra.eventlog.jetstream import JetStreamLog
+from infra.eventlog.memory import MemoryConsumer, MemoryLog, MemorySignals, MemoryStream
+from infra.eventlog.port import Conflict, Consumer, Corrupt, EventLog, LogFull, Recorded, Signals, Write
+from infra.eventlog.signals import NatsSignals
+from tests.support.stack import NatsServer
+
+GIB = 1024**3
+WAIT_S = 5.0
+A, B, C = "evt.vm.a.ctl", "evt.vm.b.ctl", "evt.host.h.ctl"
+
+
+@dataclass
+class World:
+    log: EventLog
+    commands: EventLog
+    consumer: Consumer
+    signals: Signals
+
+
+@pytest.fixture(params=["memory", "jetstream"])
+async def world(request: pytest.FixtureRequest) -> AsyncIterator[World]:
+    if request.param == "memory":
+        evt, cmd = MemoryStream(), MemoryStream()
+        consumer = MemoryConsumer(cmd, "cmd.>")
+        yield World(MemoryLog(evt), MemoryLog(cmd), consumer, MemorySignals())
+        return
+    server: NatsServer = request.getfixturevalue("nats_server")
+    client = await connect(server.url, seed_file(server.keys, "bootstrap"), "bootstrap", lambda: None)
+    await ensure_streams(client, streams(GIB, GIB, 1))
+    await ensure_command_consumer(client)
+    consumer_ = JetStreamConsumer(client, "CMD", "scheduler")
+    yield World(
+        JetStreamLog(client, "EVT", uuid4), JetStreamLog(client, "CMD", uuid4), consumer_, NatsSignals(client)
+    )
+    await consumer_.close()
+    await closer(client)()
+
+
+def write(subject: str, body: bytes = b"{}", event_id: UUID | None = None) -> Write:
+    return Write(subject, event_id or uuid4(), body)
+
+
+async def drain(log: EventLog, after: Seq, patterns: Sequence[str], count: int) -> list[Recorded]:
+    follower = log.follow(after, patterns)
+    found: list[Recorded] = []
+    while len(found) < count:
+        more = await follower.next(count - len(found), WAIT_S)
+        assert more, f"only {len(found)} of {count} came"
+        found.extend(more)
+    await follower.close()
+    return found
+
+
+async def test_what_was_appended_is_loaded(world: World) -> None:
+    seq = await world.log.append([write(A, b"1")], {A: Seq(0)})
+    found = await world.log.load(A)
+    assert found is not None
+    assert (found.seq, found.subject, found.body) == (seq, A, b"1")
+    assert await world.log.load(B) is None
+
+
+async def test_a_guard_that_does_not_hold_stores_nothing(world: World) -> None:
+    first = await world.log.append([write(A)], {A: Seq(0)})
+    with pytest.raises(Conflict):
+        await world.log.append([write(A), write(B)], {A: Seq(0), B: Seq(0)})
+    assert await world.log.load(B) is None
+    assert await world.log.last_seq() == first
+
+
+async def test_a_batch_is_stored_in_one_piece(world: World) -> None:
+    seq = await world.log.append([write(A), write(B), write(A)], {A: Seq(0), B: Seq(0)})
+    found = await drain(world.log, Seq(0), ["evt.>"], 3)
+    assert [one.subject for one in found] == [A, B, A]
+    assert [one.seq for one in found] == [seq - 2, seq - 1, seq]
+
+
+async def test_a_guard_may_be_on_a_subject_that_is_only_read(world: World) -> None:
+    await world.log.append([write(A)], {A: Seq(0)})
+    with pytest.raises(Conflict):
+        await world.log.append([write(B)], {A: Seq(0)})
+    with pytest.raises(Conflict):
+        await world.log.append([write(B), write(C)], {A: Seq(0), C: Seq(0)})
+    await world.log.append([write(B), write(C)], {A: Seq(1), C: Seq(0)})
+
+
+async def test_a_guard_that_nothing_can_carry_is_a_defect(world: World) -> None:
+    with pytest.raises(ValueError, match="carry"):
+        await world.log.append([write(A)], {A: Seq(0), B: Seq(0)})
+
+
+async def test_the_same_write_again_is_the_same_write(world: World) -> None:
+    one = write(A)
+    first = await world.log.append([one], {A: Seq(0)})
+    assert await world.log.append([one], {A: Seq(0)}) == first
+    batch = [write(A), write(B)]
+    second = await world.log.append(batch, {A: first, B: Seq(0)})
+    assert await world.log.append(batch, {A: first, B: Seq(0)}) == second
+    assert await world.log.last_seq() == second
+
+
+async def test_an_id_that_someone_else_used_is_no_success(world: World) -> None:
+    shared = uuid4()
+    await world.log.append([write(A, event_id=shared)], {})
+    with pytest.raises(Conflict):
+        await world.log.append([write(B, event_id=shared)], {})
+
+
+async def test_of_two_writers_with_the_same_guard_one_wins(world: World) -> None:
+    results = await asyncio.gather(
+        *(world.log.append([write(A), write(B)], {A: Seq(0)}) for _ in range(8)), return_exceptions=True
+    )
+    assert sum(isinstance(one, int) for one in results) == 1
+    assert sum(isinstance(one, Conflict) for one in results) == 7
+
+
+async def test_the_last_of_each_subject_is_read(world: World) -> None:
+    for body in (b"1", b"2"):
+        await world.log.append([write(A, body)], {})
+    await world.log.append([write(B, b"3")], {})
+    await world.log.append([write(C, b"4")], {})
+    found = await world.log.last_per_subject("evt.vm.*.ctl")
+    assert [(one.subject, one.body) for one in found] == [(A, b"2"), (B, b"3")]
+    assert list(await world.log.last_per_subject("evt.claim.*.ctl")) == []
+
+
+async def test_a_follower_reads_on_from_its_position_and_sees_what_comes(world: World) -> None:
+    await world.log.append([write(A, b"1")], {})
+    middle = await world.log.append([write(B, b"2")], {})
+    follower = world.log.follow(Seq(middle - 1), ["evt.vm.>"])
+    assert [one.body for one in await follower.next(10, WAIT_S)] == [b"2"]
+    assert follower.position == middle
+    await world.log.append([write(C, b"other kind")], {})
+    await world.log.append([write(A, b"3")], {})
+    assert [one.body for one in await follower.next(10, WAIT_S)] == [b"3"]
+    assert list(await follower.next(10, 0.05)) == []
+    await follower.close()
+
+
+async def test_a_log_that_ends_before_its_reader_is_corrupt(world: World) -> None:
+    await world.log.append([write(A)], {})
+    with pytest.raises(Corrupt):
+        await world.log.follow(Seq(7), ["evt.>"]).next(1, WAIT_S)
+
+
+async def test_a_delivery_comes_again_until_it_is_acknowledged(world: World) -> None:
+    await world.commands.append([write("cmd.vm.a.1", b"x")], {"cmd.vm.a.1": Seq(0)})
+    (first,) = await world.consumer.fetch(5, WAIT_S)
+    assert (first.recorded.body, first.attempts) == (b"x", 1)
+    await first.retry(0.0)
+    (again,) = await world.consumer.fetch(5, WAIT_S)
+    assert (again.recorded.seq, again.attempts) == (first.recorded.seq, 2)
+    await again.ack()
+    assert list(await world.consumer.fetch(5, 0.05)) == []
+
+
+async def test_a_command_is_stored_once(world: World) -> None:
+    subject = "cmd.vm.a.1"
+    await world.commands.append([write(subject)], {subject: Seq(0)})
+    with pytest.raises(Conflict):
+        await world.commands.append([write(subject)], {subject: Seq(0)})
+
+
+async def test_signals_reach_who_listens(world: World) -> None:
+    heard: asyncio.Queue[tuple[str, bytes]] = asyncio.Queue()
+    end = await world.signals.listen("hb.*", lambda subject, body: heard.put_nowait((subject, body)))
+    await world.signals.send("hb.one", b"x")
+    assert await asyncio.wait_for(heard.get(), WAIT_S) == ("hb.one", b"x")
+    await end()
+
+
+async def test_a_full_log_says_so_and_stores_nothing(request: pytest.FixtureRequest, world: World) -> None:
+    if isinstance(world.log, MemoryLog):
+        from infra.eventlog.memory import Fault
+
+        world.log._stream.faults.append(Fault.FULL)
+        with pytest.raises(LogFull):
+            await world.log.append([write(A)], {A: Seq(0)})
+        assert await world.log.load(A) is None
