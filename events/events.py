@@ -90,6 +90,14 @@ class CommandEnded(Value):
     """None when the VM that the command names does not exist."""
 
 
+class CommandJoined(Value):
+    """A command waits for what is under way already and will end with it."""
+
+    TYPE: ClassVar = "command.joined"
+    command_id: CommandId
+    vm: Vm
+
+
 class HostRegistered(Value):
     """A host that reported for the first time may be given VMs."""
 
@@ -148,7 +156,7 @@ class ClaimReleased(Value):
     owner: VmId
 
 
-VmCtl = VmCreated | VmPlaced | VmStopRequested | VmReleased | VmDeleted | CommandEnded
+VmCtl = VmCreated | VmPlaced | VmStopRequested | VmReleased | VmDeleted | CommandJoined | CommandEnded
 HostCtl = HostRegistered | HostCapacityChanged | HostReserved | HostReleased
 Claim = ClaimTaken | ClaimReleased
 Event = VmCtl | HostCtl | VmDesired | Claim | VmFact | HostReported

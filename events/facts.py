@@ -18,6 +18,8 @@ class StopCause(StrEnum):
     """Powered off after the grace time had run out."""
     GUEST = "guest"
     """The guest shut itself down."""
+    POWERED_OFF = "powered_off"
+    """Someone ended it through the hypervisor, past roost."""
     CRASHED = "crashed"
     LOST = "lost"
     """Gone without a trace that tells why: QEMU killed, or the host restarted."""

@@ -11,6 +11,9 @@ EventId = NewType("EventId", UUID)
 Seq = NewType("Seq", int)
 """A position in one stream. 0 is before the first message."""
 
+BEGINNING = Seq(0)
+"""The position before everything; as a guard: nothing may be there yet."""
+
 Generation = NewType("Generation", int)
 """How often a VM has been placed. Each placement raises it by one, nothing else does."""
 
@@ -21,6 +24,11 @@ NAMESPACE = UUID("6f0a55f2-6a3c-5d0e-9a51-0d5f6f2b7c11")
 def command_id(principal: str, idempotency_key: str) -> CommandId:
     """Derive the one command that *principal* can mean by *idempotency_key*."""
     return CommandId(uuid5(NAMESPACE, f"command\0{principal}\0{idempotency_key}"))
+
+
+def simulated_host_id(number: int) -> HostId:
+    """Name the *number*th simulated host: the same in every run, so that it finds its own journal."""
+    return HostId(uuid5(NAMESPACE, f"simulated-host\0{number}"))
 
 
 def new_vm_id(command: CommandId) -> VmId:

@@ -10,6 +10,9 @@ from events.ids import CommandId, HostId, VmId
 CTL = "ctl"
 DESIRED = "desired"
 
+VM_NAME = "vm-name"
+"""The kind of claim that keeps VM names unique."""
+
 EVT_ALL = "evt.>"
 CMD_ALL = "cmd.>"
 HEARTBEATS = "hb.*"
@@ -48,9 +51,23 @@ def claim(kind: str, value: str) -> str:
     return f"evt.claim.{digest}.{CTL}"
 
 
+def name_claim(name: str) -> str:
+    """Name where a VM's name is taken."""
+    return claim(VM_NAME, name)
+
+
 def command(vm_id: VmId, command_id: CommandId) -> str:
     """Name the subject of one command; expected sequence 0 makes it unique for ever."""
     return f"cmd.vm.{vm_id}.{command_id}"
+
+
+def parse_command(subject: str) -> tuple[VmId, CommandId]:
+    """Take a command's subject apart; ValueError when it is not one of ours."""
+    match subject.split("."):
+        case ["cmd", "vm", vm_id, command_id]:
+            return VmId(UUID(vm_id)), CommandId(UUID(command_id))
+        case _:
+            raise ValueError(f"not a command subject: {subject!r}")
 
 
 def heartbeat(host_id: HostId) -> str:
@@ -75,6 +92,11 @@ class EventSubject:
     kind: Literal["vm", "host", "claim"]
     id: str
     writer: str
+
+    @property
+    def uuid(self) -> UUID:
+        """The VM's or host's id; a claim has none (ValueError)."""
+        return UUID(self.id)
 
     @property
     def host_id(self) -> HostId | None:

@@ -13,6 +13,7 @@ LATEST: Mapping[str, int] = {
     "claim.released": 1,
     "claim.taken": 1,
     "command.ended": 1,
+    "command.joined": 1,
     "host.capacity_changed": 1,
     "host.registered": 1,
     "host.released": 1,

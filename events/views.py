@@ -1,5 +1,7 @@
 """What the read models hold and people are shown. Rows, not decisions: they may lag behind the log."""
 
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from datetime import datetime
 from enum import StrEnum
 from typing import Any
@@ -108,3 +110,21 @@ class LoggedEvent(Value):
     host_id: HostId | None
     body: dict[str, Any] | None
     """The envelope; None where the bytes are no JSON (they are kept as they are)."""
+
+
+@dataclass(frozen=True)
+class Keys:
+    """Which rows a batch of events may change."""
+
+    vms: frozenset[VmId] = frozenset()
+    hosts: frozenset[HostId] = frozenset()
+    operations: frozenset[CommandId] = frozenset()
+
+
+@dataclass(frozen=True)
+class Rows:
+    """Whole rows by their key: what a batch of events reads, or what it leaves."""
+
+    vms: Mapping[VmId, VmView] = field(default_factory=dict)
+    hosts: Mapping[HostId, HostView] = field(default_factory=dict)
+    operations: Mapping[CommandId, OperationView] = field(default_factory=dict)

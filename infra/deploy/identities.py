@@ -16,7 +16,7 @@ def ensure_identity(folder: Path, name: str) -> str:
     if not path.exists():
         seed = nkeys.encode_seed(os.urandom(_SEED_BYTES), nkeys.PREFIX_BYTE_USER)
         write_secret(path, seed.decode())
-    return nkeys.from_seed(path.read_text().strip().encode()).public_key.decode()
+    return str(nkeys.from_seed(path.read_text().strip().encode()).public_key.decode())
 
 
 def seed_file(folder: Path, name: str) -> Path:

@@ -23,7 +23,7 @@ USER, DATABASE = "roost", "roost"
 
 # The read models can be rebuilt from the log, but their checkpoint must not run ahead of their rows:
 # everything stays as safe as PostgreSQL is by default.
-OPTIONS = {"listen_addresses": "127.0.0.1", "max_connections": "50", "unix_socket_directories": "''"}
+OPTIONS = {"listen_addresses": "127.0.0.1", "max_connections": "50", "unix_socket_directories": ""}
 
 
 def binaries() -> Path:
@@ -87,6 +87,7 @@ class EmbeddedPostgres:
     def start(self) -> None:
         """Make the data folder if it is new, and start; raises Unavailable with the server's own words."""
         if not self._password_file.exists():
+            self._password_file.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
             write_secret(self._password_file, secrets.token_hex(16))
         if not (self.folder / "PG_VERSION").exists():
             self._initdb()
@@ -107,15 +108,16 @@ class EmbeddedPostgres:
             self.process.stop()
 
     def _accepts(self) -> bool:
-        return (self.folder / "postmaster.pid").exists() and "ready" in self._status()
+        """Read the server's own word on its state (since PostgreSQL 10) from its lock file.
 
-    def _status(self) -> str:
+        A server that was killed leaves that file behind, and it says ready: its first line tells whose it is.
+        """
+        assert self.process is not None
         try:
             lines = (self.folder / "postmaster.pid").read_text().splitlines()
         except FileNotFoundError:
-            return ""
-        # The last line of the lock file is the postmaster's own word on its state (since PostgreSQL 10).
-        return lines[7] if len(lines) > 7 else ""
+            return False
+        return len(lines) > 7 and lines[0] == str(self.process.popen.pid) and lines[7].strip() == "ready"
 
     def _initdb(self) -> None:
         self.folder.parent.mkdir(mode=0o711, parents=True, exist_ok=True)

@@ -7,6 +7,7 @@ from typing import Protocol
 from uuid import UUID
 
 from events.ids import Seq
+from infra.runtime.errors import Unavailable
 
 BATCH_MAX = 1000
 """Messages in one atomic batch: the server's own limit (NATS ADR-50)."""
@@ -16,8 +17,11 @@ class Conflict(Exception):
     """A guard did not hold: someone wrote in between. Nothing was stored; load and decide again."""
 
 
-class LogFull(Exception):
-    """The stream has no room (NATS error 10077). Nothing was stored."""
+class LogFull(Unavailable):
+    """The stream has no room (NATS error 10077). Nothing was stored; it goes on when there is room."""
+
+    def __init__(self, why: str) -> None:
+        super().__init__("event log", why)
 
 
 class Corrupt(Exception):

@@ -1,11 +1,11 @@
 """The read models as services see them: typed questions, and the projector's one way to move on."""
 
-from collections.abc import Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from typing import Protocol
 
 from events.ids import CommandId, HostId, Seq, VmId
-from events.views import HostView, LoggedEvent, OperationView, StepView, VmView
+from events.views import HostView, Keys, LoggedEvent, OperationView, Rows, StepView, VmView
 
 PAGE_MAX = 1000
 """Rows that one question gives at most."""
@@ -34,7 +34,10 @@ class ReadModel(Protocol):
     async def operations(
         self, *, vm_id: VmId | None = None, before: CommandId | None = None, limit: int = PAGE_MAX
     ) -> Sequence[OperationView]:
-        """List operations, the youngest first; *before* continues after that one."""
+        """List operations, the youngest first; *before* continues after that one.
+
+        One whose command was not projected yet has no time of acceptance and counts as the youngest.
+        """
 
     async def steps(self, operation_id: CommandId) -> Sequence[StepView]:
         """List the events that an operation led to, in order."""
@@ -49,28 +52,23 @@ class ReadModel(Protocol):
 
 
 class Fenced(Exception):
-    """Another projector moved the checkpoint: this one is not the active one any more and wrote nothing."""
+    """This projector is not the active one, or another one moved the checkpoint. Nothing was written."""
+
+
+Fold = Callable[[Rows], tuple[Rows, Sequence[StepView]]]
+"""Pure: from the rows as they are to the rows that change, and the steps to add."""
 
 
 @dataclass(frozen=True)
-class Rows:
-    """Whole rows by their key: what a batch of events reads, and what it leaves."""
-
-    vms: dict[VmId, VmView] = field(default_factory=dict)
-    hosts: dict[HostId, HostView] = field(default_factory=dict)
-    operations: dict[CommandId, OperationView] = field(default_factory=dict)
-
-
-@dataclass(frozen=True)
-class Step:
-    """What one batch adds in one transaction."""
+class Turn:
+    """What one batch does, in one transaction."""
 
     stream: str
     before: Seq
     """The checkpoint that the writer believes in; the transaction fails if it is another."""
     after: Seq
-    rows: Rows
-    steps: Sequence[StepView] = ()
+    reads: Keys
+    fold: Fold
     logged: Sequence[tuple[LoggedEvent, bytes]] = ()
     """For EVT: each event and its bytes, exactly as stored."""
 
@@ -81,11 +79,15 @@ class ProjectionStore(Protocol):
     async def acquire(self) -> bool:
         """Become the one active projector, or say that another one is. Lost with the connection."""
 
+    async def release(self) -> None:
+        """Let another projector become the active one."""
+
     async def position(self, stream: str) -> Seq:
         """Give the checkpoint of *stream*."""
 
-    async def load(self, wanted: Rows) -> Rows:
-        """Give those rows that exist, of the keys in *wanted* (whose values do not matter)."""
+    async def advance(self, turn: Turn) -> None:
+        """Read rows, fold, write rows, steps, log and checkpoint in one transaction; raises Fenced.
 
-    async def advance(self, step: Step) -> None:
-        """Write rows, steps, log and checkpoint in one transaction; raises Fenced, and then wrote nothing."""
+        Turns run one after the other, whoever takes them: the two streams meet in the same operations,
+        and a fold over rows that somebody else has changed since would undo that change.
+        """

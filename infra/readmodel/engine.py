@@ -1,0 +1,39 @@
+"""Make the engine: bounded waits everywhere, and connections that survive a restart of PostgreSQL."""
+
+from sqlalchemy.ext.asyncio import AsyncEngine, create_async_engine
+
+CONNECT_TIMEOUT_S = 3.0
+STATEMENT_TIMEOUT_S = 5.0
+ANSWER_SLACK_S = 1.0
+"""How much longer we wait than the server works: only a server that is frozen or cut off lets it pass."""
+
+POOL_SIZE = 4
+KEEPALIVE_S = 10
+
+
+def make_engine(dsn: str, name: str, *, pool_size: int = POOL_SIZE) -> AsyncEngine:
+    """Make an engine for *dsn* (`postgresql+asyncpg://…`); *name* is shown in pg_stat_activity.
+
+    It connects when it is first used. Whoever makes it calls `dispose`.
+    """
+    return create_async_engine(
+        dsn,
+        pool_size=pool_size,
+        max_overflow=0,
+        pool_timeout=CONNECT_TIMEOUT_S,
+        pool_pre_ping=True,  # else each connection in the pool fails once after a restart
+        connect_args={
+            "timeout": CONNECT_TIMEOUT_S,
+            "command_timeout": STATEMENT_TIMEOUT_S + ANSWER_SLACK_S,
+            "server_settings": {
+                "application_name": f"roost-{name}",
+                "statement_timeout": f"{STATEMENT_TIMEOUT_S:g}s",
+                # A projector whose machine is gone must not hold its locks for hours.
+                "idle_in_transaction_session_timeout": f"{STATEMENT_TIMEOUT_S:g}s",
+                "tcp_keepalives_idle": str(KEEPALIVE_S),
+                "tcp_keepalives_interval": str(KEEPALIVE_S),
+                "tcp_keepalives_count": "2",
+                "jit": "off",  # compiling costs more than any of our queries
+            },
+        },
+    )

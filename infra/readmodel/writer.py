@@ -1,0 +1,185 @@
+"""The projector's way into PostgreSQL: one turn, one transaction, one writer at a time."""
+
+import asyncio
+import json
+from collections.abc import Callable, Iterable, Mapping
+from enum import Enum
+from typing import Any, TypeVar
+
+from sqlalchemy import ARRAY, Table, Text, Uuid, any_, bindparam, cast, func, select, update
+from sqlalchemy.dialects.postgresql import JSONB, Insert, insert
+from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
+
+from events.ids import Seq
+from events.values import Value
+from events.views import HostView, Keys, OperationView, Rows, VmView
+from infra.readmodel import tables
+from infra.readmodel.door import at_the_door, transaction
+from infra.readmodel.port import Fenced, Turn
+
+ACTIVE_LOCK = 0x726F_6F73_7401
+"""Session lock of the one active projector. The number has no meaning but to be ours ("roost", 1)."""
+TURN_LOCK = 0x726F_6F73_7402
+"""Transaction lock of a turn."""
+
+V = TypeVar("V", bound=Value)
+
+
+class PostgresProjectionStore:
+    """The projector's side, as `port.ProjectionStore` describes it."""
+
+    def __init__(self, engine: AsyncEngine) -> None:
+        self._engine = engine
+        self._acquiring = asyncio.Lock()
+        self._lock_holder: AsyncConnection | None = None
+        self._lock_lost: Callable[[], bool] = lambda: True
+
+    @property
+    def active(self) -> bool:
+        """Whether the connection that holds the lock is still there, as far as we can see from here."""
+        return self._lock_holder is not None and not self._lock_lost()
+
+    async def acquire(self) -> bool:
+        async with self._acquiring:
+            if self.active:
+                return True
+            await self._let_go()
+            with at_the_door():
+                return await self._try_lock()
+
+    async def release(self) -> None:
+        async with self._acquiring:
+            await self._let_go()
+
+    async def position(self, stream: str) -> Seq:
+        query = select(tables.checkpoint.c.seq).where(tables.checkpoint.c.stream == stream)
+        async with transaction(self._engine) as connection:
+            return Seq(await connection.scalar(query) or 0)
+
+    async def advance(self, turn: Turn) -> None:
+        if not self.active:
+            raise Fenced("the lock of the active projector was lost with its connection, or never held")
+        async with transaction(self._engine) as connection:
+            await connection.execute(select(func.pg_advisory_xact_lock(TURN_LOCK)))
+            await _move_checkpoint(connection, turn)
+            rows, steps = turn.fold(await _load(connection, turn.reads))
+            await _write(connection, tables.vms, map(_columns, rows.vms.values()))
+            await _write(connection, tables.hosts, map(_columns, rows.hosts.values()))
+            await _write(connection, tables.operations, map(_columns, rows.operations.values()))
+            await _write(connection, tables.operation_steps, map(_columns, steps), keep=True)
+            logged = ({**_columns(event), "raw": raw} for event, raw in turn.logged)
+            await _write(connection, tables.event_log, logged, keep=True)
+
+    async def _try_lock(self) -> bool:
+        connection = await self._engine.connect()
+        try:
+            # Outside any transaction: this connection stays idle for as long as we are active.
+            await connection.execution_options(isolation_level="AUTOCOMMIT")
+            locked = await connection.scalar(select(func.pg_try_advisory_lock(ACTIVE_LOCK)))
+            driver: Any = (await connection.get_raw_connection()).driver_connection
+        except BaseException:
+            # The lock may be ours without our knowing: it must end with this connection.
+            await connection.invalidate()
+            await connection.close()
+            raise
+        if not locked:
+            await connection.close()
+            return False
+        self._lock_holder, self._lock_lost = connection, driver.is_closed
+        return True
+
+    async def _let_go(self) -> None:
+        """Close the connection that holds the lock, rather than give it back with the lock to the pool."""
+        holder, self._lock_holder = self._lock_holder, None
+        if holder is not None:
+            await holder.invalidate()
+            await holder.close()
+
+
+async def _move_checkpoint(connection: AsyncConnection, turn: Turn) -> None:
+    """Set the checkpoint first: whoever is late learns it before any work is done."""
+    checkpoint = tables.checkpoint
+    if turn.before == 0:
+        begun = insert(checkpoint).values(stream=turn.stream, seq=0).on_conflict_do_nothing()
+        await connection.execute(begun)
+    moved = await connection.execute(
+        update(checkpoint)
+        .where(checkpoint.c.stream == turn.stream, checkpoint.c.seq == turn.before)
+        .values(seq=turn.after)
+    )
+    if moved.rowcount != 1:
+        raise Fenced(f"the checkpoint of {turn.stream} is not at {turn.before} any more")
+
+
+async def _load(connection: AsyncConnection, keys: Keys) -> Rows:
+    return Rows(
+        vms={row.vm_id: row for row in await _find(connection, VmView, tables.vms, keys.vms)},
+        hosts={row.host_id: row for row in await _find(connection, HostView, tables.hosts, keys.hosts)},
+        operations={
+            row.operation_id: row
+            for row in await _find(connection, OperationView, tables.operations, keys.operations)
+        },
+    )
+
+
+async def _find(connection: AsyncConnection, view: type[V], table: Table, keys: Iterable[Any]) -> list[V]:
+    wanted = sorted(keys)
+    if not wanted:
+        return []
+    (key,) = table.primary_key.columns
+    query = select(table).where(key == any_(bindparam("keys", wanted, type_=ARRAY(Uuid))))
+    found = await connection.execute(query)
+    return [view.model_validate(row) for row in found.mappings()]
+
+
+async def _write(
+    connection: AsyncConnection, table: Table, rows: Iterable[Mapping[str, Any]], *, keep: bool = False
+) -> None:
+    """Write whole *rows*; one that is there already is replaced, or with *keep* stays as it is."""
+    batch = list(rows)
+    if not batch:
+        return
+    arrays = {f"all_{column.name}": [row[column.name] for row in batch] for column in table.columns}
+    await connection.execute(_INSERT_NEW[table.name] if keep else _UPSERT[table.name], arrays)
+
+
+def _from_arrays(table: Table) -> Insert:
+    """Say `INSERT … SELECT … FROM unnest(…)`: one array a column, however many rows (jsonb comes as text)."""
+    types = {c.name: Text() if isinstance(c.type, JSONB) else c.type for c in table.columns}
+    arrays = (bindparam(f"all_{name}", type_=ARRAY(type_)) for name, type_ in types.items())
+    batch = func.unnest(*arrays).table_valued(*types).render_derived("batch")
+    values = (
+        cast(batch.c[column.name], JSONB) if isinstance(column.type, JSONB) else batch.c[column.name]
+        for column in table.columns
+    )
+    return insert(table).from_select(list(types), select(*values))
+
+
+def _upsert(table: Table) -> Insert:
+    statement = _from_arrays(table)
+    keys = set(table.primary_key.columns)
+    values = {c.name: statement.excluded[c.name] for c in table.columns if c not in keys}
+    return statement.on_conflict_do_update(constraint=table.primary_key, set_=values)
+
+
+_UPSERT = {table.name: _upsert(table) for table in (tables.vms, tables.hosts, tables.operations)}
+_INSERT_NEW = {
+    table.name: _from_arrays(table).on_conflict_do_nothing()
+    for table in (tables.operation_steps, tables.event_log)
+}
+
+
+def _columns(view: Value) -> dict[str, Any]:
+    return {name: _plain(value) for name, value in view}
+
+
+def _plain(value: object) -> object:
+    match value:
+        case Enum():
+            return value.value
+        case Value():
+            return value.model_dump_json()
+        case dict():
+            return json.dumps(value)
+        case _:
+            return value

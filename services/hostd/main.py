@@ -1,0 +1,135 @@
+"""Put a host daemon together and run it: `python -m services.hostd.main [--simulate N]`."""
+
+import argparse
+from contextlib import AsyncExitStack
+from functools import partial
+from pathlib import Path
+
+from events import subjects
+from events.ids import HostId, simulated_host_id
+from infra.eventlog.connection import closer, connect
+from infra.eventlog.consumer import JetStreamConsumer
+from infra.eventlog.facts import JetStreamFactLog
+from infra.eventlog.signals import NatsSignals
+from infra.runtime.backoff import persist
+from infra.runtime.clock import SystemClock
+from infra.runtime.health import Health
+from infra.runtime.ids import random_id
+from infra.runtime.log import configure_logging
+from infra.runtime.service import Service, run_service
+from infra.runtime.settings import load
+from services.hostd.handler import HYPERVISOR, JOURNAL, LOG, Daemon
+from services.hostd.hypervisor.domain_xml import Platform
+from services.hostd.hypervisor.libvirt_driver import LibvirtHypervisor
+from services.hostd.hypervisor.port import Hypervisor
+from services.hostd.hypervisor.simulated import SimulatedHypervisor
+from services.hostd.images import find_image
+from services.hostd.journal import Journal
+from services.hostd.settings import HostdSettings, SimulatedSettings
+
+NAME = "hostd"
+CREATES_AT_ONCE = 4
+
+
+async def _run_host(
+    service: Service,
+    stack: AsyncExitStack,
+    *,
+    host_id: HostId,
+    name: str,
+    nats_url: str,
+    seed_file: Path,
+    state: Path,
+    images: Path,
+    hypervisor: Hypervisor,
+    creates_at_once: int,
+) -> None:
+    """Connect one host's shell and start its tasks."""
+    health = service.health
+    client = await persist(health, LOG, lambda: connect(nats_url, seed_file, f"host-{host_id}", service.stop))
+    stack.push_async_callback(closer(client))
+    stack.push_async_callback(hypervisor.close)
+    journal = Journal(state / "journal.sqlite")
+    stack.callback(journal.close)
+    daemon = Daemon(
+        host_id=host_id,
+        name=name,
+        desired=JetStreamConsumer(client, "EVT", subjects.desired_consumer(host_id)),
+        facts=JetStreamFactLog(client),
+        signals=NatsSignals(client),
+        hypervisor=hypervisor,
+        journal=journal,
+        find_image=partial(find_image, images),
+        clock=SystemClock(),
+        new_id=random_id,
+        health=health,
+    )
+    await daemon.start()
+    service.spawn(f"{name}-listen", daemon.listen())
+    service.spawn(f"{name}-watch", daemon.watch())
+    service.spawn(f"{name}-publish", daemon.publish())
+    service.spawn(f"{name}-beat", daemon.beat())
+    for number in range(creates_at_once):
+        service.spawn(f"{name}-work-{number}", daemon.work())
+
+
+def main() -> None:
+    """Read settings, connect, serve until told to stop. Guests go on running."""
+    parser = argparse.ArgumentParser(prog="python -m services.hostd.main", description=main.__doc__)
+    parser.add_argument("--simulate", type=int, metavar="N", help="run N simulated hosts in this process")
+    count = parser.parse_args().simulate
+    health = Health(LOG, HYPERVISOR, JOURNAL)
+    if count is None:
+        _main_libvirt(health)
+    else:
+        _main_simulated(health, count)
+
+
+def _main_libvirt(health: Health) -> None:
+    settings = load(HostdSettings)
+    configure_logging(NAME, settings.log_level)
+
+    async def build(service: Service, stack: AsyncExitStack) -> None:
+        shape = Platform(settings.domain_type, settings.machine, settings.console_dir)
+        await _run_host(
+            service,
+            stack,
+            host_id=HostId(settings.host_id),
+            name=settings.host_name,
+            nats_url=settings.nats_url,
+            seed_file=settings.nats_seed_file,
+            state=settings.state_dir,
+            images=settings.image_dir,
+            hypervisor=LibvirtHypervisor(settings.libvirt_uri, shape),
+            creates_at_once=settings.creates_at_once,
+        )
+
+    run_service(NAME, build, health, settings.health_port)
+
+
+def _main_simulated(health: Health, count: int) -> None:
+    settings = load(SimulatedSettings)
+    configure_logging(NAME, settings.log_level)
+
+    async def build(service: Service, stack: AsyncExitStack) -> None:
+        for number in range(1, count + 1):
+            host_id = simulated_host_id(number)
+            state = settings.state_dir / f"sim-{number}"
+            await _run_host(
+                service,
+                stack,
+                host_id=host_id,
+                name=f"sim-{number}",
+                nats_url=settings.nats_url,
+                seed_file=settings.nats_seed_file.parent / f"host-{host_id}.nk",
+                state=state,
+                images=settings.image_dir,
+                hypervisor=SimulatedHypervisor(state / "guests", SystemClock()),
+                creates_at_once=CREATES_AT_ONCE,
+            )
+
+    run_service(NAME, build, health, settings.health_port)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,225 @@
+"""Decide what a command leads to. Every path ends the command, or leaves it pending on the VM."""
+
+from collections.abc import Callable
+from typing import Any, assert_never
+
+from events import subjects
+from events.codes import Code
+from events.commands import Command, CreateVm, DeleteVm, StartVm, StopVm
+from events.events import (
+    ClaimReleased,
+    ClaimTaken,
+    CommandEnded,
+    CommandJoined,
+    HostReserved,
+    Outcome,
+    VmCreated,
+    VmDeleted,
+    VmDesired,
+    VmPlaced,
+    VmStopRequested,
+)
+from events.ids import CommandId, Generation, Seq
+from events.values import Desired, DesiredVm, Placement
+from events.vm import (
+    PENDING_MAX,
+    VERB_TABLE,
+    PendingCommand,
+    Verb,
+    Verdict,
+    Vm,
+    allowed_verbs,
+    phase_of,
+)
+from services.scheduler.core.decision import NOTHING, Change, Decision, Scene
+from services.scheduler.core.rank import best, feasible
+
+
+def decide(command_id: CommandId, command: Command, scene: Scene) -> Decision:
+    """Say what happens when *command* arrives; NOTHING when it was decided before."""
+    match command:
+        case CreateVm():
+            return _create(command_id, command, scene)
+        case StartVm():
+            return _verb("start", command_id, scene, _start)
+        case StopVm(grace_s=grace_s):
+            return _verb("stop", command_id, scene, lambda vm, id_, at: _stop(vm, id_, at, grace_s))
+        case DeleteVm():
+            return _verb("delete", command_id, scene, _delete)
+        case _:
+            assert_never(command)
+
+
+def refuse(command_id: CommandId, scene: Scene, code: Code, facts: dict[str, Any]) -> Decision:
+    """End the command in failure, with the VM's state unchanged."""
+    return _end(command_id, scene, Outcome.FAILED, code, facts)
+
+
+def _create(command_id: CommandId, command: CreateVm, scene: Scene) -> Decision:
+    if scene.vm.value is not None:
+        return NOTHING  # The VM's id is made from the command's: this very command made it, and ended.
+    name = command.spec.name
+    owner = scene.name_owner
+    if owner.value is not None:
+        return refuse(command_id, scene, Code.NAME_TAKEN, {"name": name, "owner": f"vm_{owner.value}"})
+    vm = Vm(vm_id=command.vm_id, spec=command.spec, desired=Desired.STOPPED)
+    claim = subjects.name_claim(name)
+    taken = ClaimTaken(kind=subjects.VM_NAME, value=name, owner=command.vm_id)
+    ended = CommandEnded(command_id=command_id, outcome=Outcome.SUCCEEDED, vm=vm)
+    return Decision(
+        (
+            Change(claim, taken, command_id),
+            Change(subjects.vm_ctl(vm.vm_id), VmCreated(vm=vm), command_id),
+            Change(subjects.vm_ctl(vm.vm_id), ended, command_id),
+        ),
+        {claim: owner.seq, subjects.vm_ctl(vm.vm_id): scene.vm.seq},
+    )
+
+
+def _verb(
+    verb: Verb,
+    command_id: CommandId,
+    scene: Scene,
+    do: Callable[[Vm, CommandId, Scene], Decision],
+) -> Decision:
+    vm = scene.vm.value
+    if vm is None or vm.desired is Desired.ABSENT:
+        return refuse(command_id, scene, Code.NO_SUCH_VM, {"vm": f"vm_{scene.vm_id}"})
+    if any(pending.command_id == command_id for pending in vm.pending):
+        return NOTHING
+    phase = phase_of(vm, scene.fact)
+    verdict = VERB_TABLE[verb][phase]
+    if verdict is Verdict.ALREADY:
+        return _end(command_id, scene, Outcome.SUCCEEDED, Code.ALREADY_SO, {"phase": phase})
+    if verdict is Verdict.REFUSE:
+        allowed = ", ".join(allowed_verbs(phase)) or "nothing but waiting"
+        return refuse(command_id, scene, Code.WRONG_PHASE, {"verb": verb, "phase": phase, "allowed": allowed})
+    if len(vm.pending) >= PENDING_MAX:
+        facts = {"pending": len(vm.pending), "most": PENDING_MAX}
+        return refuse(command_id, scene, Code.TOO_MANY_PENDING, facts)
+    if verdict is Verdict.JOIN and verb == "start":
+        return _join(vm, command_id, scene, "start")
+    return do(vm, command_id, scene)
+
+
+def _start(vm: Vm, command_id: CommandId, scene: Scene) -> Decision:
+    needs = vm.spec.resources
+    fits, refusals = feasible(scene.hosts.values(), needs)
+    if not fits:
+        facts = {
+            "considered": len(scene.hosts),
+            "vcpus": needs.vcpus,
+            "memory_mib": needs.memory_mib,
+            "refusals": [refusal.model_dump() for refusal in refusals],
+        }
+        return refuse(command_id, scene, Code.NO_HOST_FITS, facts)
+    chosen = best(fits, needs)
+    placement = Placement(host_id=chosen.host.host_id, generation=Generation(vm.generation + 1))
+    placed = vm.model_copy(
+        update={
+            "desired": Desired.RUNNING,
+            "generation": placement.generation,
+            "placement": placement,
+            "grace_s": 0.0,
+            "pending": (PendingCommand(command_id=command_id, verb="start"),),
+        }
+    )
+    host = chosen.host.model_copy(
+        update={"allocated": chosen.host.allocated.plus(needs), "vms": chosen.host.vms + 1}
+    )
+    reserved = HostReserved(host=host, vm_id=vm.vm_id, resources=needs)
+    event = VmPlaced(vm=placed, placement=placement, considered=len(scene.hosts), refusals=refusals)
+    return Decision(
+        (
+            Change(subjects.vm_ctl(vm.vm_id), event, command_id),
+            Change(subjects.host_ctl(host.host_id), reserved, command_id),
+            Change(subjects.host_desired(host.host_id), desired_entry(placed, placement), command_id),
+        ),
+        {subjects.vm_ctl(vm.vm_id): scene.vm.seq, subjects.host_ctl(host.host_id): chosen.seq},
+    )
+
+
+def _stop(vm: Vm, command_id: CommandId, scene: Scene, grace_s: float) -> Decision:
+    assert vm.placement is not None, "a VM that runs somewhere is placed there"
+    if vm.desired is Desired.STOPPED and grace_s >= vm.grace_s:
+        return _join(vm, command_id, scene, "stop")
+    stopping = vm.model_copy(
+        update={
+            "desired": Desired.STOPPED,
+            "grace_s": grace_s,
+            "pending": (
+                *(pending for pending in vm.pending if pending.verb == "stop"),
+                PendingCommand(command_id=command_id, verb="stop"),
+            ),
+        }
+    )
+    ctl = subjects.vm_ctl(vm.vm_id)
+    overtaken = tuple(
+        Change(ctl, _superseded(pending, command_id, stopping), pending.command_id)
+        for pending in vm.pending
+        if pending.verb == "start"
+    )
+    desired = subjects.host_desired(vm.placement.host_id)
+    return Decision(
+        (
+            Change(ctl, VmStopRequested(vm=stopping), command_id),
+            *overtaken,
+            Change(desired, desired_entry(stopping, vm.placement), command_id),
+        ),
+        {ctl: scene.vm.seq},
+    )
+
+
+def _delete(vm: Vm, command_id: CommandId, scene: Scene) -> Decision:
+    gone = vm.model_copy(update={"desired": Desired.ABSENT})
+    ctl, name = subjects.vm_ctl(vm.vm_id), vm.spec.name
+    claim = subjects.name_claim(name)
+    released = ClaimReleased(kind=subjects.VM_NAME, value=name, owner=vm.vm_id)
+    ended = CommandEnded(command_id=command_id, outcome=Outcome.SUCCEEDED, vm=gone)
+    return Decision(
+        (
+            Change(ctl, VmDeleted(vm=gone), command_id),
+            Change(ctl, ended, command_id),
+            Change(claim, released, command_id),
+        ),
+        {ctl: scene.vm.seq, claim: scene.name_owner.seq},
+    )
+
+
+def _join(vm: Vm, command_id: CommandId, scene: Scene, verb: Verb) -> Decision:
+    assert verb != "delete", "a delete never waits"
+    waiting = (*vm.pending, PendingCommand(command_id=command_id, verb=verb))
+    joined = CommandJoined(command_id=command_id, vm=vm.model_copy(update={"pending": waiting}))
+    ctl = subjects.vm_ctl(vm.vm_id)
+    return Decision((Change(ctl, joined, command_id),), {ctl: scene.vm.seq})
+
+
+def _end(
+    command_id: CommandId, scene: Scene, outcome: Outcome, code: Code, facts: dict[str, Any]
+) -> Decision:
+    ended = CommandEnded(command_id=command_id, outcome=outcome, code=code, facts=facts, vm=scene.vm.value)
+    ctl = subjects.vm_ctl(scene.vm_id)
+    return Decision((Change(ctl, ended, command_id),), {ctl: Seq(scene.vm.seq)})
+
+
+def _superseded(pending: PendingCommand, by: CommandId, vm: Vm) -> CommandEnded:
+    return CommandEnded(
+        command_id=pending.command_id,
+        outcome=Outcome.FAILED,
+        code=Code.SUPERSEDED,
+        facts={"verb": pending.verb, "by": f"op_{by}"},
+        vm=vm,
+    )
+
+
+def desired_entry(vm: Vm, placement: Placement) -> VmDesired:
+    """Write what the placed host shall do about *vm*: its whole entry."""
+    return VmDesired(
+        entry=DesiredVm(
+            vm_id=vm.vm_id,
+            generation=placement.generation,
+            desired=vm.desired,
+            spec=vm.spec,
+            grace_s=vm.grace_s,
+        )
+    )

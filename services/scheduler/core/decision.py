@@ -1,0 +1,65 @@
+"""What a decision reads, and what it leaves."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Generic, TypeVar
+
+from events.events import Event
+from events.facts import VmFact
+from events.host import Host
+from events.ids import BEGINNING, CommandId, HostId, Seq, VmId
+from events.vm import Vm
+
+T = TypeVar("T")
+
+
+@dataclass(frozen=True)
+class Known(Generic[T]):
+    """The last word on one subject, and its sequence: what a guard will name. 0 and None: nothing yet."""
+
+    value: T | None = None
+    seq: Seq = BEGINNING
+
+
+@dataclass(frozen=True)
+class HostView:
+    """A host as placement sees it."""
+
+    host: Host
+    seq: Seq
+    alive: bool
+    """Its heartbeat was heard lately. Ranks only: it is no guard and no proof of anything."""
+
+
+@dataclass(frozen=True)
+class Scene:
+    """Everything that one decision about one VM reads."""
+
+    vm_id: VmId
+    vm: Known[Vm]
+    fact: VmFact | None
+    """The last that the placed host reported about the VM."""
+    hosts: Mapping[HostId, HostView]
+    name_owner: Known[VmId]
+    """Who holds the claim on the VM's name."""
+
+
+@dataclass(frozen=True)
+class Change:
+    """One event to be stored, and the operation on whose behalf."""
+
+    subject: str
+    event: Event
+    operation: CommandId | None
+
+
+@dataclass(frozen=True)
+class Decision:
+    """Events that are stored all or none, under guards on every subject that makes them right."""
+
+    changes: tuple[Change, ...] = ()
+    guards: Mapping[str, Seq] | None = None
+
+
+NOTHING = Decision()
+"""It is so already, and whoever asked was told."""

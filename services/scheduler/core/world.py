@@ -1,0 +1,108 @@
+"""What the scheduler knows: the last word on each subject, folded from the log.
+
+It may lag behind the log. That is safe: every decision is guarded on the sequences that it was made from,
+so what lags is refused by the log and decided again.
+"""
+
+from dataclasses import dataclass, field
+from typing import TypeVar, assert_never
+
+from events.commands import CreateVm, DeleteVm, StartVm, StopVm
+from events.envelope import Message
+from events.events import (
+    ClaimReleased,
+    ClaimTaken,
+    CommandEnded,
+    CommandJoined,
+    HostCapacityChanged,
+    HostRegistered,
+    HostReleased,
+    HostReserved,
+    VmCreated,
+    VmDeleted,
+    VmDesired,
+    VmPlaced,
+    VmReleased,
+    VmStopRequested,
+)
+from events.facts import (
+    HostReported,
+    VmBooting,
+    VmFact,
+    VmRunning,
+    VmStartFailed,
+    VmStarting,
+    VmStopped,
+    VmStopping,
+)
+from events.host import Host
+from events.ids import HostId, Seq, VmId
+from events.subjects import EventSubject
+from events.vm import Vm
+from services.scheduler.core.decision import HostView, Known, Scene
+
+K = TypeVar("K")
+T = TypeVar("T")
+
+
+@dataclass
+class World:
+    """Mutable, owned by one handler; `fold` ignores what is older than what it has."""
+
+    vms: dict[VmId, Known[Vm]] = field(default_factory=dict)
+    hosts: dict[HostId, Known[Host]] = field(default_factory=dict)
+    claims: dict[str, Known[VmId]] = field(default_factory=dict)
+    facts: dict[tuple[VmId, HostId], Known[VmFact]] = field(default_factory=dict)
+    reports: dict[HostId, Known[HostReported]] = field(default_factory=dict)
+
+    def fold(self, subject: EventSubject, seq: Seq, message: Message) -> None:
+        """Take in one event."""
+        match message:
+            case (
+                VmCreated()
+                | VmPlaced()
+                | VmStopRequested()
+                | VmReleased()
+                | VmDeleted()
+                | CommandJoined()
+                | CommandEnded()
+            ):
+                _keep(self.vms, VmId(subject.uuid), Known(message.vm, seq))
+            case HostRegistered() | HostCapacityChanged() | HostReserved() | HostReleased():
+                _keep(self.hosts, message.host.host_id, Known(message.host, seq))
+            case ClaimTaken():
+                _keep(self.claims, subject.id, Known(message.owner, seq))
+            case ClaimReleased():
+                _keep(self.claims, subject.id, Known[VmId](None, seq))
+            case HostReported():
+                _keep(self.reports, message.host_id, Known(message, seq))
+            case VmDesired():
+                pass  # Our own word to a host; its VM's ctl event says the same to us.
+            case VmStarting() | VmBooting() | VmRunning() | VmStopping() | VmStopped() | VmStartFailed():
+                _keep(self.facts, (message.vm_id, message.host_id), Known[VmFact](message, seq))
+            case CreateVm() | StartVm() | StopVm() | DeleteVm():
+                pass  # Commands live on another stream; one here is someone's mistake and says nothing.
+            case _:
+                assert_never(message)
+
+    def scene(self, vm_id: VmId, name_claim: str | None, alive: frozenset[HostId]) -> Scene:
+        """Show what a decision about one VM reads."""
+        vm = self.vms.get(vm_id, Known())
+        placement = vm.value.placement if vm.value is not None else None
+        fact = self.facts.get((vm_id, placement.host_id)) if placement is not None else None
+        return Scene(
+            vm_id=vm_id,
+            vm=vm,
+            fact=fact.value if fact is not None else None,
+            hosts={
+                host_id: HostView(known.value, known.seq, host_id in alive)
+                for host_id, known in self.hosts.items()
+                if known.value is not None
+            },
+            name_owner=self.claims.get(name_claim, Known()) if name_claim is not None else Known(),
+        )
+
+
+def _keep(known: dict[K, Known[T]], key: K, word: Known[T]) -> None:
+    if key not in known or known[key].seq < word.seq:
+        known[key] = word

@@ -1,0 +1,85 @@
+"""Keep the scheduler's world up to date with the log, and the hosts' heartbeats with the clock."""
+
+from collections.abc import Sequence
+from uuid import UUID
+
+import structlog
+
+from events import codec, subjects
+from events.ids import HostId, Seq, VmId
+from infra.eventlog.port import EventLog, Recorded
+from infra.runtime.clock import Clock
+from services.scheduler.core.decision import Scene
+from services.scheduler.core.world import World
+
+SILENT_S = 6.0
+"""A host not heard for this long gets no new VMs. No proof of death: nothing that runs is touched."""
+
+PATTERNS = ("evt.vm.*.*", "evt.host.*.*", "evt.claim.*.*")
+
+
+class Memory:
+    """The world as last read, with what cannot be read."""
+
+    def __init__(self, log: EventLog, clock: Clock) -> None:
+        self._log = log
+        self._clock = clock
+        self._heard: dict[HostId, float] = {}
+        self._since = clock.monotonic()
+        self.unreadable: dict[str, str] = {}
+        """Subject to the reason why its last message cannot be read: nothing is decided on those."""
+        self.world = World()
+
+    async def fill(self) -> Seq:
+        """Read the last word on every subject; give the position to follow the log from."""
+        position = await self._log.last_seq()
+        for pattern in PATTERNS:
+            for recorded in await self._log.last_per_subject(pattern):
+                self.fold(recorded)
+        return position
+
+    def fold(self, recorded: Recorded) -> None:
+        """Take in one message; remember aloud what cannot be read."""
+        try:
+            subject = subjects.parse_event(recorded.subject)
+            _, message = codec.decode(recorded.body)
+            self.world.fold(subject, recorded.seq, message)
+            self.unreadable.pop(recorded.subject, None)
+        except (codec.Undecodable, ValueError) as err:
+            self.unreadable[recorded.subject] = str(err)
+            structlog.get_logger().error(
+                "event_unreadable", seq=recorded.seq, subject=recorded.subject, reason=str(err)
+            )
+
+    async def refresh(self, wanted: Sequence[str]) -> None:
+        """Read the last word on each of *wanted* from the log itself."""
+        for subject in wanted:
+            recorded = await self._log.load(subject)
+            if recorded is not None:
+                self.fold(recorded)
+
+    def heard(self, subject: str, body: bytes) -> None:  # noqa: ARG002 - the beat itself is the news
+        """Note a heartbeat."""
+        try:
+            self._heard[HostId(UUID(subject.rpartition(".")[2]))] = self._clock.monotonic()
+        except ValueError:
+            structlog.get_logger().warning("heartbeat_from_nobody", subject=subject)
+
+    @property
+    def alive(self) -> frozenset[HostId]:
+        """The hosts heard lately."""
+        now = self._clock.monotonic()
+        return frozenset(host for host, at in self._heard.items() if now - at < SILENT_S)
+
+    @property
+    def listening(self) -> bool:
+        """Whether we listen for long enough to take silence for silence."""
+        return self._clock.monotonic() - self._since >= SILENT_S
+
+    def scene(self, vm_id: VmId, name: str | None) -> Scene:
+        """Show what a decision about *vm_id* reads; *name* is the VM's, where it is not known yet."""
+        known = self.world.vms.get(vm_id)
+        vm = known.value if known is not None else None
+        name = vm.spec.name if vm is not None else name
+        claim = subjects.parse_event(subjects.name_claim(name)).id if name is not None else None
+        return self.world.scene(vm_id, claim, self.alive)

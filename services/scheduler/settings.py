@@ -1,0 +1,14 @@
+"""What a scheduler is told."""
+
+from pydantic import Field
+
+from infra.runtime.settings import NatsSettings
+
+
+class SchedulerSettings(NatsSettings):
+    """Each is read from `ROOST_` and the name in capitals."""
+
+    vcpus_per_core: float = Field(default=4.0, gt=0, le=64)
+    """How many vCPUs may be promised on one core."""
+    host_reserve_mib: int = Field(default=512, ge=0)
+    """Memory of each host that no VM gets: the system's and the daemons' own."""
