@@ -171,6 +171,7 @@ class Stack:
                 "ROOST_LIBVIRT_URI": real.uri,
                 "ROOST_DOMAIN_TYPE": self.domain_type,
                 "ROOST_MACHINE": GUEST_MACHINE,
+                "ROOST_CONSOLE_DIR": str((data / "hosts" / host.name / "console").resolve()),
             }
             self.children.add(host.name, "services.hostd.main", env)
 

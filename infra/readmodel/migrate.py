@@ -17,13 +17,10 @@ from infra.readmodel.engine import make_engine
 MIGRATE_LOCK = 0x726F_6F73_7403
 """Whoever migrates at the same time waits, then finds nothing left to do."""
 
-HEAD = "head"
-EMPTY = "base"
-
 
 async def upgrade(dsn: str) -> None:
     """Bring the database at *dsn* to the newest revision, all or nothing; raises Unavailable."""
-    await _migrate(dsn, lambda config: command.upgrade(config, HEAD))
+    await _migrate(dsn, lambda config: command.upgrade(config, "head"))
 
 
 async def downgrade(dsn: str, revision: str) -> None:
@@ -36,7 +33,6 @@ async def pending(engine: AsyncEngine) -> bool:
 
     A revision that this release does not know is a newer release's: its tables still serve this one.
     """
-
     async with transaction(engine) as connection:
         current = await connection.run_sync(
             lambda plain: MigrationContext.configure(plain).get_current_revision()

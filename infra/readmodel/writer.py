@@ -16,6 +16,7 @@ from events.views import HostView, Keys, OperationView, Rows, VmView
 from infra.readmodel import tables
 from infra.readmodel.door import at_the_door, transaction
 from infra.readmodel.port import Fenced, Turn
+from infra.readmodel.postgres import PostgresReadModel
 
 ACTIVE_LOCK = 0x726F_6F73_7401
 """Session lock of the one active projector. The number has no meaning but to be ours ("roost", 1)."""
@@ -52,9 +53,7 @@ class PostgresProjectionStore:
             await self._let_go()
 
     async def position(self, stream: str) -> Seq:
-        query = select(tables.checkpoint.c.seq).where(tables.checkpoint.c.stream == stream)
-        async with transaction(self._engine) as connection:
-            return Seq(await connection.scalar(query) or 0)
+        return await PostgresReadModel(self._engine).position(stream)
 
     async def advance(self, turn: Turn) -> None:
         if not self.active:

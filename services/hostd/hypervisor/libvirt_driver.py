@@ -50,7 +50,7 @@ _ACTIVE = {
     libvirt.VIR_DOMAIN_SHUTDOWN,
     libvirt.VIR_DOMAIN_PMSUSPENDED,
 }
-_AWAY = {libvirt.VIR_ERR_NO_CONNECT, libvirt.VIR_ERR_RPC, libvirt.VIR_ERR_SYSTEM_ERROR}
+_AWAY = {libvirt.VIR_ERR_NO_CONNECT, libvirt.VIR_ERR_RPC}
 
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -122,6 +122,7 @@ class LibvirtHypervisor:
 
     def _open(self) -> None:
         self._close()
+        self._shape.console_folder.mkdir(parents=True, exist_ok=True)
         connection = libvirt.open(self._uri)
         connection.setKeepAlive(KEEPALIVE_S, KEEPALIVE_COUNT)
         connection.registerCloseCallback(lambda *_: self._tell(None), None)
