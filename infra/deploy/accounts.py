@@ -32,13 +32,12 @@ def _service(name: str) -> dict[str, list[str]]:
         "scheduler": [
             "evt.*.*.ctl",
             "evt.host.*.desired",
-            "dead.*",
             "$JS.API.STREAM.MSG.GET.EVT",
             *_read("EVT"),
             f"$JS.API.CONSUMER.MSG.NEXT.CMD.{COMMAND_CONSUMER}",
             f"$JS.ACK.CMD.{COMMAND_CONSUMER}.>",
         ],
-        "projector": ["dead.*", *_read("EVT"), *_read("CMD")],
+        "projector": ["dead.*", "$JS.API.STREAM.MSG.GET.DEAD", *_read("EVT"), *_read("CMD")],
         "api": ["cmd.vm.*.*", "$JS.API.STREAM.MSG.GET.CMD", "$JS.API.STREAM.INFO.EVT"],
     }
     subscribe: dict[str, list[str]] = {

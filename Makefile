@@ -1,0 +1,43 @@
+# The one task runner. `make` alone lists the targets.
+.DEFAULT_GOAL := help
+.PHONY: help setup demo up test check bench fmt lock generate clean
+PY := .venv/bin/python
+HYPERVISOR ?= libvirt
+
+help: ## list the targets
+	@awk -F ':.*## ' '/^[a-z]+:.*## /{printf "  make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+setup: ## install what is missing on this machine (every other target does it first)
+	@infra/deploy/install.sh
+
+demo: setup ## one command through the whole chain, on real libvirt hosts (HYPERVISOR=sim: simulated ones)
+	@$(PY) -m infra.dev.demo --hypervisor $(HYPERVISOR)
+
+up: setup ## the same stack, kept running until Ctrl-C (HYPERVISOR=sim: simulated hosts)
+	@$(PY) -m infra.dev.main --hypervisor $(HYPERVISOR)
+
+test: check ## every gate and every test
+	@$(PY) -m pytest -q --durations=10
+
+check: setup ## the fast gates: format, lint, types, import contracts, rules about the code
+	@$(PY) -m ruff format --check --quiet . && $(PY) -m ruff check --quiet .
+	@$(PY) -m mypy
+	@.venv/bin/lint-imports --no-logo > .cache/imports.log 2>&1 || { cat .cache/imports.log; exit 1; }
+	@$(PY) -m pytest -q tests/tidy
+
+bench: setup ## measure; one JSON object a line (ONLY=prefix for a part)
+	@$(PY) -m tests.bench $(if $(ONLY),--only $(ONLY))
+
+fmt: setup ## format and mend what can be mended
+	@$(PY) -m ruff format . && $(PY) -m ruff check --fix .
+
+lock: setup ## resolve the dependencies anew into requirements.lock
+	@$(PY) -m pip install --quiet uv && $(PY) -m uv pip compile pyproject.toml --all-extras --upgrade \
+	  --generate-hashes --no-header --no-annotate --no-emit-index-url --no-emit-find-links \
+	  --python-version 3.11 --quiet --output-file requirements.lock
+
+generate: setup ## write again what is generated: schemas, error pages, the OpenAPI document
+	@$(PY) -m tests.support.write_generated
+
+clean: ## remove the environment, caches and development data
+	@rm -rf .venv .cache .roost-dev .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache

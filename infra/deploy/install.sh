@@ -1,0 +1,47 @@
+#!/bin/sh
+# Install what a Debian 12 machine lacks to develop roost: system packages, then the locked Python environment.
+# Each once, and only what is missing. Usage: install.sh [--no-system]
+set -eu
+cd "$(dirname "$0")/../.."
+
+PACKAGES="busybox-static cpio gcc iproute2 kmod libc6-dev libvirt-clients libvirt-daemon
+libvirt-daemon-driver-qemu libvirt-dev mount pkg-config procps python3-dev python3-venv
+qemu-system-x86 qemu-utils util-linux"
+
+missing=""
+for package in $PACKAGES; do
+    status=$(dpkg-query -W -f='${Status}' "$package" 2>/dev/null || true)
+    [ "$status" = "install ok installed" ] || missing="$missing $package"
+done
+if [ -n "$missing" ]; then
+    if [ "$(id -u)" -ne 0 ]; then
+        echo "error: these system packages are missing and only root can install them:$missing" >&2
+        echo "try:   sudo apt-get update && sudo apt-get install --no-install-recommends$missing" >&2
+        exit 1
+    fi
+    echo "roost: installing system packages:$missing" >&2
+    export DEBIAN_FRONTEND=noninteractive
+    apt-get update -qq
+    # libvirt's own services stay off: roost's lab starts each host's daemon itself.
+    policy=/usr/sbin/policy-rc.d
+    if [ ! -e "$policy" ]; then
+        printf '#!/bin/sh\nexit 101\n' > "$policy"
+        chmod 755 "$policy"
+        trap 'rm -f "$policy"' EXIT
+    fi
+    # shellcheck disable=SC2086 - a list of words is what apt-get takes
+    apt-get install -qq -y --no-install-recommends $missing >&2
+fi
+
+if ! cmp -s requirements.lock .venv/requirements.lock; then
+    echo "roost: installing the locked Python environment into .venv (about a minute, once)" >&2
+    rm -rf .venv
+    python3 -m venv .venv
+    .venv/bin/pip install --quiet --disable-pip-version-check --require-hashes -r requirements.lock
+    cp requirements.lock .venv/requirements.lock
+fi
+# The package itself is installed in place; it has no dependencies that are not in the lock.
+if ! cmp -s pyproject.toml .venv/pyproject.toml; then
+    .venv/bin/pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation -e .
+    cp pyproject.toml .venv/pyproject.toml
+fi

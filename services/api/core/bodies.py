@@ -1,0 +1,221 @@
+"""The bodies that enter and leave. What is here is published in docs/openapi.json and only grows."""
+
+from datetime import datetime
+from typing import Any, Literal
+from uuid import UUID
+
+from pydantic import BaseModel, ConfigDict, Field
+
+from events.codes import Code
+from events.commands import GRACE_S_DEFAULT
+from events.events import Refusal
+from events.values import GRACE_S_MAX, Desired, Versions, VmPhase, VmSpec
+from events.views import OperationState
+from events.vm import Verb
+
+
+class _In(BaseModel):
+    """A request body: an unknown or mistyped field is a mistake of the caller, and said so."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", strict=True)
+
+
+class CreateVmBody(VmSpec):
+    """What VM is wanted. It is created stopped; start it with its `start` action."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", strict=True)
+
+
+class StopVmBody(_In):
+    """How to stop."""
+
+    grace_s: float = Field(default=GRACE_S_DEFAULT, ge=0, le=GRACE_S_MAX)
+    """Seconds that the guest may take to shut down before it is powered off; 0: power off at once."""
+
+
+class _Out(BaseModel):
+    model_config = ConfigDict(frozen=True)
+
+
+class Fault(_Out):
+    """One thing that is wrong with a request."""
+
+    where: Literal["body", "query", "path", "header"]
+    pointer: str
+    """A JSON pointer into the body (RFC 6901), or the parameter's name after a slash."""
+    message: str
+
+
+class ProblemBody(_Out):
+    """Why something was refused or failed (RFC 9457); `code` is stable, the texts are for people."""
+
+    type: str
+    title: str
+    status: int
+    detail: str
+    code: Code
+    hint: str
+    refusals: list[Refusal] = Field(default_factory=list)
+    """For `no_host_fits`: what each host lacks."""
+
+
+class ProblemAnswer(ProblemBody):
+    """A problem as the answer to a request."""
+
+    request_id: str
+    operation: str | None = None
+    errors: list[Fault] = Field(default_factory=list)
+
+
+class HostName(_Out):
+    """Which host."""
+
+    id: str
+    name: str
+
+
+class VmBody(_Out):
+    """One VM."""
+
+    id: str
+    name: str
+    phase: VmPhase
+    desired: Desired
+    vcpus: int
+    memory_mib: int
+    image: str
+    host: HostName | None
+    generation: int
+    last_stop: str | None
+    created_at: datetime
+    changed_at: datetime
+    allowed_verbs: list[Verb]
+
+
+class VmPage(_Out):
+    """Some VMs; pass `next_cursor` as `cursor` for more."""
+
+    items: list[VmBody]
+    next_cursor: str | None
+
+
+class Amount(_Out):
+    """What VMs reserve, or a host has to give."""
+
+    vcpus: int
+    memory_mib: int
+
+
+class HostBody(_Out):
+    """One host. `capacity` counts over-commit and the host's own reserve; cores and memory do not."""
+
+    id: str
+    name: str
+    state: Literal["up", "silent"]
+    last_heartbeat_age_s: float | None
+    """None: not heard since this API process started."""
+    capacity: Amount
+    allocated: Amount
+    free: Amount
+    vms: int
+    cores: int
+    physical_memory_mib: int
+    versions: Versions | None
+    reported_at: datetime | None
+
+
+class HostPage(_Out):
+    """Some hosts; pass `next_cursor` as `cursor` for more."""
+
+    items: list[HostBody]
+    next_cursor: str | None
+
+
+class Target(_Out):
+    """What an operation is about."""
+
+    kind: Literal["vm"] = "vm"
+    id: str
+
+
+class StepBody(_Out):
+    """One event that an operation led to."""
+
+    seq: int
+    type: str
+    subject: str
+    time: datetime
+
+
+class OperationBody(_Out):
+    """One accepted command: how far it is, and how it ended."""
+
+    id: str
+    verb: str
+    target: Target
+    state: OperationState
+    requested_by: str
+    accepted_at: datetime | None
+    ended_at: datetime | None
+    seq: int
+    note: str | None
+    """Set when it succeeded with nothing to do."""
+    error: ProblemBody | None
+    """Set when it failed."""
+
+
+class OperationDetail(OperationBody):
+    """One operation with its steps."""
+
+    steps: list[StepBody]
+
+
+class OperationPage(_Out):
+    """Some operations, the youngest first; pass `next_cursor` as `cursor` for older ones."""
+
+    items: list[OperationBody]
+    next_cursor: str | None
+
+
+class EventBody(_Out):
+    """One event of the log; `event` is its CloudEvents envelope as stored."""
+
+    seq: int
+    subject: str
+    id: UUID | None
+    type: str | None
+    time: datetime | None
+    actor: str | None
+    causation: UUID | None
+    correlation: UUID | None
+    vm: str | None
+    host: str | None
+    event: dict[str, Any] | None
+
+
+class EventPage(_Out):
+    """Some events in order; pass `next_after` as `after` for what comes next, now or later."""
+
+    items: list[EventBody]
+    next_after: int
+
+
+class LiveBody(_Out):
+    """The process answers."""
+
+    live: Literal[True] = True
+
+
+class ReadyBody(_Out):
+    """Whether everything that this process needs answers; with `verbose`, part by part."""
+
+    ready: bool
+    parts: dict[str, str] | None = None
+
+
+class VersionBody(_Out):
+    """What answers here."""
+
+    name: Literal["roost"] = "roost"
+    version: str
+    api: Literal["v1"] = "v1"

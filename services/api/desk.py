@@ -1,0 +1,130 @@
+"""Take commands in: give each its identity, store it once, and say what became of it."""
+
+import asyncio
+from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import datetime
+
+from events import codec, subjects
+from events.codes import Code
+from events.commands import Command, CreateVm
+from events.envelope import Origin, Sealed
+from events.ids import CommandId, EventId, Seq, command_id
+from events.values import VmPhase
+from events.views import OperationState, OperationView
+from infra.eventlog.port import Conflict, EventLog, LogFull, Signals, Write
+from infra.readmodel.port import ReadModel
+from infra.runtime.errors import Unavailable
+from services.api.core import ids
+from services.api.core.problems import Problem
+from services.api.lookup import soon
+from services.api.watching import watching
+
+SOURCE = "roost/api"
+RETRY_AFTER = {"Retry-After": "1"}
+
+TRUST_AFTER_S = 1.0
+"""How long the read model may take to know the VM; a PostgreSQL that hangs must not delay a stop for long."""
+
+
+@dataclass(frozen=True)
+class Ask:
+    """Who asks, under which idempotency key, and how long the answer may wait for the end."""
+
+    principal: str
+    key: str
+    wait_s: float
+
+    @property
+    def command_id(self) -> CommandId:
+        """The one command that this principal can mean by this key."""
+        return command_id(self.principal, self.key)
+
+
+class Desk:
+    """Where commands are handed in."""
+
+    def __init__(
+        self, commands: EventLog, signals: Signals, reads: ReadModel, now: Callable[[], datetime]
+    ) -> None:
+        self._commands = commands
+        self._signals = signals
+        self._reads = reads
+        self._now = now
+
+    async def take(self, ask: Ask, command: Command) -> OperationView:
+        """Store *command* unless it is stored already; give its operation, ended if that came in time.
+
+        Raises Problem: no_such_vm, key_reused, log_unavailable, log_full.
+        """
+        known = await self._known(ask, command)
+        if not ask.wait_s or (known is not None and known.state.ended):
+            accepted = await self._store(ask, command)
+            return known or accepted
+        async with watching(self._signals, self._reads, command.vm_id, ask.command_id) as watch:
+            accepted = await self._store(ask, command)
+            return await watch.until_ended(ask.wait_s) or known or accepted
+
+    async def _known(self, ask: Ask, command: Command) -> OperationView | None:
+        """Give the operation if this is a repetition; else make sure that there is such a VM.
+
+        With the read model away a command is taken on trust: whether the VM exists is then the
+        scheduler's to say, and losing PostgreSQL must not keep anybody from stopping a VM.
+        """
+        try:
+            async with asyncio.timeout(TRUST_AFTER_S):
+                known = await self._reads.operation(ask.command_id)
+                if known is not None:
+                    if (known.vm_id, known.verb) != (command.vm_id, command.VERB):
+                        raise _reused(ask)
+                    return known
+                if isinstance(command, CreateVm):
+                    return None
+                vm = await soon(lambda: self._reads.vm(command.vm_id))
+        except (Unavailable, TimeoutError):
+            return None
+        if vm is None or vm.phase is VmPhase.DELETED:
+            raise Problem(Code.NO_SUCH_VM, {"vm": ids.show_vm(command.vm_id)})
+        return None
+
+    async def _store(self, ask: Ask, command: Command) -> OperationView:
+        """Append, then read back what lies there: only that tells a repetition from another request."""
+        subject = subjects.command(command.vm_id, ask.command_id)
+        sealed = Sealed(
+            id=EventId(ask.command_id),
+            subject=subject,
+            time=self._now(),
+            origin=Origin(source=SOURCE, actor=ask.principal, correlation=ask.command_id),
+            message=command,
+        )
+        body = codec.encode(sealed)
+        try:
+            try:
+                await self._commands.append([Write(subject, ask.command_id, body)], {subject: Seq(0)})
+            except Conflict:
+                pass  # Something lies there, or the id was used elsewhere; what we read tells which.
+            stored = await self._commands.load(subject)
+        except LogFull as err:
+            raise _refused(ask, Code.LOG_FULL, str(err)) from err
+        except Unavailable as err:
+            reason = f"{err.why}; it is not known whether the command was stored"
+            raise _refused(ask, Code.LOG_UNAVAILABLE, reason) from err
+        if stored is None or not codec.same_request(stored.body, body):
+            raise _reused(ask)
+        return OperationView(
+            operation_id=ask.command_id,
+            verb=command.VERB,
+            vm_id=command.vm_id,
+            state=OperationState.PENDING,
+            requested_by=ask.principal,
+            accepted_at=codec.decode_envelope(stored.body).time,
+        )
+
+
+def _refused(ask: Ask, code: Code, reason: str) -> Problem:
+    headers = {**RETRY_AFTER, "Idempotency-Key": ask.key}
+    return Problem(code, {"reason": reason}, operation=ids.show_operation(ask.command_id), headers=headers)
+
+
+def _reused(ask: Ask) -> Problem:
+    return Problem(Code.KEY_REUSED, {}, operation=ids.show_operation(ask.command_id))

@@ -1,0 +1,40 @@
+"""What the routes work with; main.py builds it from real adapters, tests from twins."""
+
+from collections.abc import Awaitable, Callable, Mapping
+from dataclasses import dataclass
+from typing import Annotated
+from uuid import UUID
+
+from fastapi import Depends, Request
+
+from infra.eventlog.port import Signals
+from infra.readmodel.port import ReadModel
+from services.api.core.rights import Credentials
+from services.api.desk import Desk
+from services.api.pulse import Pulse
+
+Probe = Callable[[], Awaitable[object]]
+"""Ask one thing that this process needs; raises Unavailable when it does not answer."""
+
+
+@dataclass(frozen=True)
+class Parts:
+    """Everything a route may touch."""
+
+    desk: Desk
+    reads: ReadModel
+    signals: Signals
+    pulse: Pulse
+    credentials: Credentials
+    probes: Mapping[str, Probe]
+    new_id: Callable[[], UUID]
+    version: str
+
+
+def parts_of(request: Request) -> Parts:
+    """Find the parts that the application was made with."""
+    found: Parts = request.app.state.parts
+    return found
+
+
+PartsNeeded = Annotated[Parts, Depends(parts_of)]

@@ -1,0 +1,161 @@
+"""Read what lies in the log. Whatever comes out of here can be stored; all else is refused with a reason."""
+
+import json
+import re
+from dataclasses import dataclass
+from datetime import UTC
+from typing import Any, assert_never
+from uuid import UUID
+
+from events import subjects
+from events.codec import Undecodable, decode, decode_envelope
+from events.commands import CreateVm, DeleteVm, StartVm, StopVm
+from events.envelope import Envelope, Message
+from events.events import (
+    ClaimReleased,
+    ClaimTaken,
+    CommandEnded,
+    CommandJoined,
+    HostCapacityChanged,
+    HostRegistered,
+    HostReleased,
+    HostReserved,
+    VmCreated,
+    VmDeleted,
+    VmDesired,
+    VmPlaced,
+    VmReleased,
+    VmStopRequested,
+)
+from events.facts import (
+    HostReported,
+    VmBooting,
+    VmRunning,
+    VmStartFailed,
+    VmStarting,
+    VmStopped,
+    VmStopping,
+)
+from events.ids import CommandId, Seq
+from events.views import LoggedEvent
+from services.projector.core.about import NOBODY, about, about_subject
+
+BIGINT_END = 2**63
+"""Numbers in a message are below this: the bigint columns of the rows hold no more."""
+
+_NUL = re.compile(r"(?<!\\)(?:\\\\)*\\u0000")
+
+
+@dataclass(frozen=True, slots=True)
+class Seen:
+    """A message that could be read, where it was found."""
+
+    seq: Seq
+    subject: str
+    envelope: Envelope
+    message: Message
+
+
+def read(seq: Seq, subject: str, body: bytes) -> Seen:
+    """Read one message; raises Undecodable with a reason fit for a person.
+
+    A message on a subject that is not its own was written by somebody who may not say such a thing (a host
+    may write anything onto its own subjects): it is refused as well.
+    """
+    envelope, message = decode(body)
+    if _json_object(body) is None or not _has_utc(envelope):
+        raise Undecodable(f"{envelope.type}: holds a character, number or time that no table can hold")
+    if not _is_its_own(subject, envelope, message):
+        raise Undecodable(f"{envelope.type}: does not belong on {subject}")
+    return Seen(seq, subject, envelope, message)
+
+
+def logged(*, seq: Seq, subject: str, event_id: UUID | None, body: bytes, seen: Seen | None) -> LoggedEvent:
+    """Describe one event of EVT for the history; where it is not *seen*, as far as it can be read at all.
+
+    *event_id* is the header's, for where the body tells none.
+    """
+    envelope = seen.envelope if seen is not None else _envelope(body)
+    where, said = about_subject(subject), about(seen.message) if seen is not None else NOBODY
+    return LoggedEvent(
+        seq=seq,
+        subject=subject,
+        event_id=envelope.id if envelope else event_id,
+        type=envelope.type if envelope else None,
+        time=envelope.time if envelope else None,
+        actor=envelope.actor if envelope else None,
+        causation_id=envelope.causationid if envelope else None,
+        correlation_id=envelope.correlationid if envelope else None,
+        vm_id=where.vm_id or said.vm_id,
+        host_id=where.host_id or said.host_id,
+        body=_json_object(body),
+    )
+
+
+def _envelope(body: bytes) -> Envelope | None:
+    try:
+        envelope = decode_envelope(body)
+    except Undecodable:
+        return None
+    return envelope if _json_object(body) is not None and _has_utc(envelope) else None
+
+
+def _json_object(body: bytes) -> dict[str, Any] | None:
+    """Parse *body* if it is a JSON object that PostgreSQL's jsonb, text and bigint can hold.
+
+    They hold no NUL and no lone surrogate (PostgreSQL manual, 8.14), no infinity, nothing beyond 64 bits.
+    """
+    try:
+        found = json.loads(body, parse_int=_bigint, parse_float=_bounded, parse_constant=_bounded)
+        text = json.dumps(found, ensure_ascii=False)
+        text.encode()
+    except (ValueError, RecursionError):
+        return None
+    return found if isinstance(found, dict) and not _NUL.search(text) else None
+
+
+def _bigint(text: str) -> int:
+    number = int(text)
+    if not -BIGINT_END <= number < BIGINT_END:
+        raise ValueError("beyond 64 bits")
+    return number
+
+
+def _bounded(text: str) -> float:
+    number = float(text)
+    if not abs(number) < BIGINT_END:
+        raise ValueError("beyond 64 bits, or no number")
+    return number
+
+
+def _has_utc(envelope: Envelope) -> bool:
+    """Tell whether the time can be told in UTC: near the years 1 and 9999 not every time zone's can."""
+    try:
+        envelope.time.astimezone(UTC)
+    except OverflowError:
+        return False
+    return True
+
+
+def _is_its_own(subject: str, envelope: Envelope, message: Message) -> bool:
+    match message:
+        case CreateVm() | StartVm() | StopVm() | DeleteVm():
+            return subject == subjects.command(message.vm_id, CommandId(envelope.id))
+        case VmCreated() | VmPlaced() | VmStopRequested() | VmReleased() | VmDeleted() | CommandJoined():
+            return subject == subjects.vm_ctl(message.vm.vm_id)
+        case CommandEnded():
+            vm_id = about(message).vm_id or about_subject(subject).vm_id
+            return vm_id is not None and subject == subjects.vm_ctl(vm_id)
+        case HostRegistered() | HostCapacityChanged() | HostReserved() | HostReleased():
+            return subject == subjects.host_ctl(message.host.host_id)
+        case VmDesired():
+            host_id = about_subject(subject).host_id
+            return host_id is not None and subject == subjects.host_desired(host_id)
+        case ClaimTaken() | ClaimReleased():
+            return subject == subjects.claim(message.kind, message.value)
+        case VmStarting() | VmBooting() | VmRunning() | VmStopping() | VmStopped() | VmStartFailed():
+            return subject == subjects.vm_fact(message.vm_id, message.host_id)
+        case HostReported():
+            return subject == subjects.host_fact(message.host_id)
+        case _:
+            assert_never(message)

@@ -1,0 +1,153 @@
+"""Follow a stream, fold what comes, and write rows and checkpoint together."""
+
+import asyncio
+import base64
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import partial
+from uuid import uuid5
+
+import structlog
+
+from events import subjects
+from events.codec import BODY_MAX, Undecodable
+from events.ids import NAMESPACE, EventId, Seq
+from events.views import LoggedEvent
+from infra.eventlog.port import EventLog, Follower, Recorded, Write
+from infra.readmodel.port import Fenced, ProjectionStore, Turn
+from infra.runtime.backoff import persist
+from infra.runtime.health import Health
+from services.projector.core.project import fold, reads
+from services.projector.core.reading import Seen, logged, read
+
+BATCH_MAX = 500
+IDLE_S = 2.0
+"""How long nothing may come before the read model is looked at: an idle projector, too, notices an outage."""
+STANDBY_S = 1.0
+"""How often one that is not the active projector asks whether it may be."""
+PARKED_RAW_MAX = BODY_MAX
+"""Bytes that a dead letter keeps: as base64 in JSON they still fit into one message."""
+
+LOG_PART = "event log"
+ROWS_PART = "read model"
+
+
+@dataclass(frozen=True, slots=True)
+class Source:
+    """A stream to project; with *keep* each of its events goes into the history as well."""
+
+    name: str
+    pattern: str
+    log: EventLog
+    keep: bool
+
+
+class Projector:
+    """The shell around the folds. One a process; each source runs in a task of its own."""
+
+    def __init__(self, *, store: ProjectionStore, dead: EventLog, health: Health) -> None:
+        self._store = store
+        self._dead = dead
+        self._health = health
+        self._logger = structlog.get_logger()
+
+    async def run(self, source: Source) -> None:
+        """Project *source*, for ever; raises Corrupt where it ends before the checkpoint."""
+        while True:
+            await self._become_active(source)
+            position = await persist(self._health, ROWS_PART, partial(self._store.position, source.name))
+            self._logger.info("projection_began", stream=source.name, after=position)
+            follower = source.log.follow(position, [source.pattern])
+            try:
+                await self._follow(source, follower, position)
+            except Fenced as err:
+                # What was read is forgotten with its position: begin again from the checkpoint.
+                self._logger.warning("projection_fenced", stream=source.name, reason=str(err))
+            finally:
+                await follower.close()
+
+    async def _become_active(self, source: Source) -> None:
+        standing_by = False
+        while True:
+            if await persist(self._health, ROWS_PART, self._store.acquire):
+                return
+            if not standing_by:
+                self._logger.info("projection_stands_by", stream=source.name)
+            standing_by = True
+            await asyncio.sleep(STANDBY_S)
+
+    async def _follow(self, source: Source, follower: Follower, position: Seq) -> None:
+        """Take batch after batch; raises Fenced, Corrupt."""
+        while True:
+            batch = await persist(self._health, LOG_PART, partial(follower.next, BATCH_MAX, IDLE_S))
+            if not batch:
+                await self._check(source, position)
+                continue
+            turn = await self._turn(source, position, batch)
+            # The outcome of a try may be unknown: if it was stored after all, the next one is fenced.
+            await persist(self._health, ROWS_PART, partial(self._store.advance, turn))
+            position = turn.after
+
+    async def _check(self, source: Source, position: Seq) -> None:
+        found = await persist(self._health, ROWS_PART, partial(self._store.position, source.name))
+        if found != position:
+            raise Fenced(f"the checkpoint of {source.name} is at {found}, not at {position}")
+
+    async def _turn(self, source: Source, before: Seq, batch: Sequence[Recorded]) -> Turn:
+        """Read *batch*; what nobody can read is on DEAD before the checkpoint passes it."""
+        seen: list[Seen] = []
+        history: list[tuple[LoggedEvent, bytes]] = []
+        for recorded in batch:
+            one = await self._read(source, recorded)
+            if one is not None:
+                seen.append(one)
+            if source.keep:
+                history.append((_logged(recorded, one), recorded.body))
+        return Turn(
+            stream=source.name,
+            before=before,
+            after=batch[-1].seq,
+            reads=reads(seen),
+            fold=partial(fold, batch=seen),
+            logged=history,
+        )
+
+    async def _read(self, source: Source, recorded: Recorded) -> Seen | None:
+        try:
+            return read(recorded.seq, recorded.subject, recorded.body)
+        except Undecodable as err:
+            letter = _dead_letter(source.name, recorded, str(err))
+            await persist(self._health, LOG_PART, partial(self._dead.append, [letter], {}))
+            self._logger.error(
+                "event_parked",
+                stream=source.name,
+                seq=recorded.seq,
+                subject=recorded.subject,
+                reason=str(err),
+            )
+            return None
+
+
+def _logged(recorded: Recorded, seen: Seen | None) -> LoggedEvent:
+    return logged(
+        seq=recorded.seq,
+        subject=recorded.subject,
+        event_id=recorded.event_id,
+        body=recorded.body,
+        seen=seen,
+    )
+
+
+def _dead_letter(stream: str, recorded: Recorded, reason: str) -> Write:
+    """Write down what could not be read. The id comes from its place: a repeat is the same write."""
+    letter = {
+        "stream": stream,
+        "seq": recorded.seq,
+        "subject": recorded.subject,
+        "reason": reason,
+        "bytes": len(recorded.body),
+        "raw": base64.b64encode(recorded.body[:PARKED_RAW_MAX]).decode(),
+    }
+    event_id = EventId(uuid5(NAMESPACE, f"dead\0{stream}\0{recorded.seq}"))
+    return Write(subjects.dead(stream), event_id, json.dumps(letter).encode())

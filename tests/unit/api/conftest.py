@@ -1,0 +1,96 @@
+"""The API on twins: memory in place of NATS and PostgreSQL, everything else as it runs."""
+
+from collections.abc import AsyncIterator
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+
+import httpx
+import pytest
+from fastapi import FastAPI
+
+from events.views import HostView, LoggedEvent, OperationView, StepView, VmView
+from infra.eventlog.memory import MemoryLog, MemorySignals, MemoryStream
+from infra.readmodel.memory import MemoryReadModel, MemoryTables
+from infra.runtime.ids import random_id
+from services.api.app import make_app
+from services.api.core.rights import Credentials, digest
+from services.api.desk import Desk
+from services.api.parts import Parts
+from services.api.pulse import Pulse
+from tests.unit.api.rows import NOON, a_host, a_vm
+
+TOKEN = "let-me-in"
+
+
+class ManualClock:
+    """A clock that a test moves."""
+
+    def __init__(self) -> None:
+        self.passed_s = 0.0
+
+    def now(self) -> datetime:
+        return NOON
+
+    def monotonic(self) -> float:
+        return self.passed_s
+
+
+@dataclass
+class Api:
+    """The application, what it stands on, and a client that is signed in."""
+
+    app: FastAPI
+    http: httpx.AsyncClient
+    tables: MemoryTables
+    commands: MemoryStream
+    signals: MemorySignals
+    pulse: Pulse
+    clock: ManualClock
+
+    def know(self, *rows: VmView | HostView | OperationView | LoggedEvent | StepView) -> None:
+        """Put *rows* where the projector would."""
+        for row in rows:
+            match row:
+                case VmView():
+                    self.tables.vms[row.vm_id] = row
+                case HostView():
+                    self.tables.hosts[row.host_id] = row
+                case OperationView():
+                    self.tables.operations[row.operation_id] = row
+                case LoggedEvent():
+                    self.tables.log[row.seq] = (row, b"")
+                case StepView():
+                    self.tables.steps[row.operation_id, row.seq] = row
+
+    async def get(self, path: str, **more: Any) -> httpx.Response:
+        return await self.http.get(f"/api/v1{path}", **more)
+
+    async def post(self, path: str, key: str | None = None, **more: Any) -> httpx.Response:
+        headers = {"Idempotency-Key": key} if key else {}
+        return await self.http.post(f"/api/v1{path}", headers=headers, **more)
+
+
+@pytest.fixture
+async def api() -> AsyncIterator[Api]:
+    tables = MemoryTables()
+    reads = MemoryReadModel(tables)
+    commands, signals, clock = MemoryStream(), MemorySignals(), ManualClock()
+    log, pulse = MemoryLog(commands), Pulse(clock)
+    app = make_app(random_id, clock)
+    app.state.parts = Parts(
+        desk=Desk(log, signals, reads, clock.now),
+        reads=reads,
+        signals=signals,
+        pulse=pulse,
+        credentials=Credentials(digest(TOKEN)),
+        probes={"NATS": log.last_seq, "PostgreSQL": lambda: reads.position("EVT")},
+        new_id=random_id,
+        version="9.9.9",
+    )
+    transport = httpx.ASGITransport(app)
+    headers = {"Authorization": f"Bearer {TOKEN}"}
+    async with httpx.AsyncClient(transport=transport, base_url="http://roost", headers=headers) as http:
+        made = Api(app, http, tables, commands, signals, pulse, clock)
+        made.know(a_vm(), a_host())
+        yield made
