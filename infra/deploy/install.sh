@@ -37,11 +37,11 @@ if ! cmp -s requirements.lock .venv/requirements.lock; then
     echo "roost: installing the locked Python environment into .venv (about a minute, once)" >&2
     rm -rf .venv
     python3 -m venv .venv
-    .venv/bin/pip install --quiet --disable-pip-version-check --require-hashes -r requirements.lock
+    .venv/bin/pip install -qq --disable-pip-version-check --require-hashes -r requirements.lock
     cp requirements.lock .venv/requirements.lock
 fi
 # The package itself is installed in place; it has no dependencies that are not in the lock.
 if ! cmp -s pyproject.toml .venv/pyproject.toml; then
-    .venv/bin/pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation -e .
+    .venv/bin/pip install -qq --disable-pip-version-check --no-deps --no-build-isolation -e .
     cp pyproject.toml .venv/pyproject.toml
 fi

@@ -28,6 +28,7 @@ COMMAND_TIMEOUT_S = 60.0
 GUEST_TIMEOUT_S = 60.0
 """A guest under emulation on busy cores takes several times its usual 4 s."""
 HINT = "try:   run it again; `make up` runs the same for longer and keeps its logs in .roost-dev/logs"
+INSTEAD = "or:    `make demo HYPERVISOR=sim` shows the same with simulated hosts"
 PICTURE = """
   roost vm start demo
         |
@@ -47,15 +48,22 @@ class Show:
 
     stack: Stack
     began: float = 0.0
-    label: str = ""
+    """When the command was accepted, in seconds since the epoch: what events are timed against."""
+    following: asyncio.Event = field(default_factory=asyncio.Event)
     rows: list[tuple[str, float]] = field(default_factory=list)
-    seen: dict[str, asyncio.Event] = field(default_factory=dict)
+    seen: dict[str, asyncio.Future[float]] = field(default_factory=dict)
 
-    async def follow(self, log: JetStreamLog, after: Seq) -> None:
-        """Print each event as it happens."""
-        follower = log.follow(after, ["evt.>"])
+    async def follow(self, log: JetStreamLog, commands: JetStreamLog) -> None:
+        """Print each command and event as it happens: one stream asks, the other answers."""
+        asked = commands.follow(await commands.last_seq(), ["cmd.>"])
+        told = log.follow(await log.last_seq(), ["evt.>"])
+        self.following.set()
         while True:
-            for recorded in await follower.next(64, 1.0):
+            for recorded in await asked.next(1, 0.01):
+                envelope = codec.decode_envelope(recorded.body)
+                self.began = envelope.time.timestamp()
+                print(f"    command {envelope.type} accepted", flush=True)
+            for recorded in await told.next(64, 0.01):
                 self.print(recorded.seq, codec.decode_envelope(recorded.body))
 
     def print(self, seq: Seq, envelope: Envelope) -> None:
@@ -67,16 +75,17 @@ class Show:
             f"    #{seq:<4} +{since * 1000:8.1f} ms  {envelope.type:<20} {kind} {object_id[:8]} by {by}",
             flush=True,
         )
-        self.of(envelope.type).set()
+        if not self.of(envelope.type).done():
+            self.of(envelope.type).set_result(envelope.time.timestamp())
 
-    def of(self, kind: str) -> asyncio.Event:
-        """Give the event that is set once an event of type *kind* was seen."""
-        return self.seen.setdefault(kind, asyncio.Event())
+    def of(self, kind: str) -> asyncio.Future[float]:
+        """Give the time of the first event of type *kind*, once it has come."""
+        return self.seen.setdefault(kind, asyncio.get_running_loop().create_future())
 
     async def roost(self, step: str, *args: str) -> None:
         """Run the command line as a person would, and time it."""
         print(f"\n$ roost {' '.join(args)}", flush=True)
-        self.began = time.time()  # noqa: TID251 - compared with the wall time of events
+        began = time.monotonic()
         env = {**os.environ, "ROOST_URL": self.stack.url, "ROOST_TOKEN": self.stack.token}
         process = await asyncio.create_subprocess_exec(
             *(sys.executable, "-m", "services.cli.main", *args),
@@ -90,7 +99,7 @@ class Show:
             process.kill()
             await process.wait()
             raise DemoFailed(f"roost {' '.join(args)}: no end after {COMMAND_TIMEOUT_S:g} s") from late
-        self.rows.append((step, time.time() - self.began))  # noqa: TID251
+        self.rows.append((step, time.monotonic() - began))
         if process.returncode != 0:
             raise DemoFailed(f"roost {' '.join(args)} ended with {process.returncode}:\n{err.decode()}")
         if args[1] in {"list", "show"}:
@@ -99,10 +108,10 @@ class Show:
     async def until(self, step: str, kind: str) -> None:
         """Wait for an event, and time it."""
         try:
-            await asyncio.wait_for(self.of(kind).wait(), GUEST_TIMEOUT_S)
+            at = await asyncio.wait_for(self.of(kind), GUEST_TIMEOUT_S)
         except TimeoutError as late:
             raise DemoFailed(f"no event {kind} within {GUEST_TIMEOUT_S:g} s of the start") from late
-        self.rows.append((step, time.time() - self.began))  # noqa: TID251
+        self.rows.append((step, at - self.began))
 
     def qemu(self) -> int:
         """Count the guests' QEMU processes that really run in the lab."""
@@ -121,11 +130,13 @@ async def perform(show: Show) -> None:
     """Take one VM through its whole life."""
     stack = show.stack
     client = await connect(stack.nats.url, seed_file(stack.keys, "bootstrap"), "bootstrap", lambda: None)
-    log = JetStreamLog(client, "EVT", random_id)
+    log, commands = (JetStreamLog(client, stream, random_id) for stream in ("EVT", "CMD"))
     try:
-        after = await log.last_seq()
-        async with background(show.follow(log, after)):
-            await show.roost("create", *["vm", "create", "demo", "--image", "tiny", "--cpu", "1", "--memory", "128M"])
+        async with background(show.follow(log, commands)):
+            await show.following.wait()
+            await show.roost(
+                "create", *["vm", "create", "demo", "--image", "tiny", "--cpu", "1", "--memory", "128M"]
+            )
             await show.roost("start, until QEMU runs", "vm", "start", "demo")
             _check(not stack.real or show.qemu() == 1, f"{show.qemu()} QEMU processes run instead of 1")
             if stack.real:

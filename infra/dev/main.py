@@ -74,11 +74,20 @@ def ready(stack: Stack, ephemeral: bool) -> str:
         [
             head,
             *(f"  {name:<12}{value}" for name, value in rows),
+            *_environment(stack),
             "Try:  roost host list",
             "      roost vm create demo --image tiny --cpu 1 --memory 128M && roost vm start demo",
             "Stop: Ctrl-C",
         ]
     )
+
+
+def _environment(stack: Stack) -> list[str]:
+    """Say how the command line finds us, where it would not by itself."""
+    data = stack.wanted.data
+    if data == Path(".roost-dev").resolve():
+        return []
+    return [f"For another terminal:  export ROOST_URL={stack.url} ROOST_TOKEN_FILE={data / 'token'}"]
 
 
 async def live(wanted: Wanted, *, ephemeral: bool) -> None:

@@ -27,7 +27,7 @@ def nats_server() -> str:
 class EmbeddedNats:
     """One server over *folder*; identities lie in *keys*."""
 
-    def __init__(self, folder: Path, keys: Path, port: int | None = None) -> None:
+    def __init__(self, folder: Path, keys: Path, port: int = 0) -> None:
         self._folder = folder
         self._keys = keys
         self.port = free_port(port)

@@ -69,7 +69,7 @@ def data_folder(wanted: Path, user: As | None) -> Path:
 class EmbeddedPostgres:
     """One server over *folder*; its password lies in *keys*."""
 
-    def __init__(self, folder: Path, keys: Path, port: int | None = None) -> None:
+    def __init__(self, folder: Path, keys: Path, port: int = 0) -> None:
         self._user = unprivileged()
         folder.parent.mkdir(parents=True, exist_ok=True)
         self.folder = data_folder(folder, self._user)

@@ -14,6 +14,7 @@ from infra.runtime.errors import Unavailable
 POLL_S = 0.02
 STOP_TIMEOUT_S = 10.0
 LOG_TAIL = 20
+PORTS_TRIED = 100
 
 
 @dataclass
@@ -88,11 +89,10 @@ def start(
     return Process(name, popen, log, stop_signal)
 
 
-def free_port(preferred: int | None = None) -> int:
-    """Give *preferred* if nobody listens there, else one that the kernel picks."""
-    for port in (preferred, 0):
-        if port is None:
-            continue
+def free_port(preferred: int = 0) -> int:
+    """Give *preferred* or the next port that nobody listens on; without a wish the kernel picks."""
+    wishes = range(preferred, preferred + PORTS_TRIED) if preferred else [0]
+    for port in wishes:
         with socket.socket() as probe:
             probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
             try:
@@ -101,7 +101,7 @@ def free_port(preferred: int | None = None) -> int:
                 continue
             chosen: int = probe.getsockname()[1]
             return chosen
-    raise Unavailable("loopback", "no free port")
+    raise Unavailable("loopback", f"no free port from {preferred} to {preferred + PORTS_TRIED - 1}")
 
 
 def answers(port: int) -> bool:

@@ -6,8 +6,8 @@ from collections.abc import Callable, Iterable, Mapping
 from enum import Enum
 from typing import Any, TypeVar
 
-from sqlalchemy import ARRAY, Table, Text, Uuid, any_, bindparam, cast, func, select, update
-from sqlalchemy.dialects.postgresql import JSONB, Insert, insert
+from sqlalchemy import ARRAY, ClauseElement, Table, Text, Uuid, any_, bindparam, cast, func, select
+from sqlalchemy.dialects.postgresql import JSONB, Insert, asyncpg, insert
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
 from events.ids import Seq
@@ -22,6 +22,10 @@ ACTIVE_LOCK = 0x726F_6F73_7401
 """Session lock of the one active projector. The number has no meaning but to be ours ("roost", 1)."""
 TURN_LOCK = 0x726F_6F73_7402
 """Transaction lock of a turn."""
+
+DIALECT = asyncpg.dialect()  # type: ignore[no-untyped-call]
+Driver = Any
+"""An asyncpg connection, which has no types."""
 
 V = TypeVar("V", bound=Value)
 
@@ -60,14 +64,17 @@ class PostgresProjectionStore:
             raise Fenced("the lock of the active projector was lost with its connection, or never held")
         async with transaction(self._engine) as connection:
             await connection.execute(select(func.pg_advisory_xact_lock(TURN_LOCK)))
-            await _move_checkpoint(connection, turn)
-            rows, steps = turn.fold(await _load(connection, turn.reads))
-            await _write(connection, tables.vms, map(_columns, rows.vms.values()))
-            await _write(connection, tables.hosts, map(_columns, rows.hosts.values()))
-            await _write(connection, tables.operations, map(_columns, rows.operations.values()))
-            await _write(connection, tables.operation_steps, map(_columns, steps), keep=True)
+            # From here on past SQLAlchemy, whose share of a statement is larger than PostgreSQL's own:
+            # a turn took 7.7 ms with it and takes 3.8 ms without (one event, idle machine).
+            driver: Driver = (await connection.get_raw_connection()).driver_connection
+            await _move_checkpoint(driver, turn)
+            rows, steps = turn.fold(await _load(driver, turn.reads))
+            await _write(driver, tables.vms, map(_columns, rows.vms.values()))
+            await _write(driver, tables.hosts, map(_columns, rows.hosts.values()))
+            await _write(driver, tables.operations, map(_columns, rows.operations.values()))
+            await _write(driver, tables.operation_steps, map(_columns, steps), keep=True)
             logged = ({**_columns(event), "raw": raw} for event, raw in turn.logged)
-            await _write(connection, tables.event_log, logged, keep=True)
+            await _write(driver, tables.event_log, logged, keep=True)
 
     async def _try_lock(self) -> bool:
         connection = await self._engine.connect()
@@ -95,51 +102,42 @@ class PostgresProjectionStore:
             await holder.close()
 
 
-async def _move_checkpoint(connection: AsyncConnection, turn: Turn) -> None:
+async def _move_checkpoint(driver: Driver, turn: Turn) -> None:
     """Set the checkpoint first: whoever is late learns it before any work is done."""
-    checkpoint = tables.checkpoint
     if turn.before == 0:
-        begun = insert(checkpoint).values(stream=turn.stream, seq=0).on_conflict_do_nothing()
-        await connection.execute(begun)
-    moved = await connection.execute(
-        update(checkpoint)
-        .where(checkpoint.c.stream == turn.stream, checkpoint.c.seq == turn.before)
-        .values(seq=turn.after)
-    )
-    if moved.rowcount != 1:
+        await driver.execute(_BEGIN_CHECKPOINT, turn.stream)
+    moved = await driver.execute(_MOVE_CHECKPOINT, turn.stream, turn.before, turn.after)
+    if moved != "UPDATE 1":
         raise Fenced(f"the checkpoint of {turn.stream} is not at {turn.before} any more")
 
 
-async def _load(connection: AsyncConnection, keys: Keys) -> Rows:
+async def _load(driver: Driver, keys: Keys) -> Rows:
+    operations = await _find(driver, OperationView, tables.operations, keys.operations)
     return Rows(
-        vms={row.vm_id: row for row in await _find(connection, VmView, tables.vms, keys.vms)},
-        hosts={row.host_id: row for row in await _find(connection, HostView, tables.hosts, keys.hosts)},
-        operations={
-            row.operation_id: row
-            for row in await _find(connection, OperationView, tables.operations, keys.operations)
-        },
+        vms={row.vm_id: row for row in await _find(driver, VmView, tables.vms, keys.vms)},
+        hosts={row.host_id: row for row in await _find(driver, HostView, tables.hosts, keys.hosts)},
+        operations={row.operation_id: row for row in operations},
     )
 
 
-async def _find(connection: AsyncConnection, view: type[V], table: Table, keys: Iterable[Any]) -> list[V]:
+async def _find(driver: Driver, view: type[V], table: Table, keys: Iterable[Any]) -> list[V]:
     wanted = sorted(keys)
     if not wanted:
         return []
-    (key,) = table.primary_key.columns
-    query = select(table).where(key == any_(bindparam("keys", wanted, type_=ARRAY(Uuid))))
-    found = await connection.execute(query)
-    return [view.model_validate(row) for row in found.mappings()]
+    found = await driver.fetch(_FIND[table.name], wanted)
+    return [
+        view.model_validate({name: _read(table, name, value) for name, value in row.items()}) for row in found
+    ]
 
 
 async def _write(
-    connection: AsyncConnection, table: Table, rows: Iterable[Mapping[str, Any]], *, keep: bool = False
+    driver: Driver, table: Table, rows: Iterable[Mapping[str, Any]], *, keep: bool = False
 ) -> None:
     """Write whole *rows*; one that is there already is replaced, or with *keep* stays as it is."""
     batch = list(rows)
-    if not batch:
-        return
-    arrays = {f"all_{column.name}": [row[column.name] for row in batch] for column in table.columns}
-    await connection.execute(_INSERT_NEW[table.name] if keep else _UPSERT[table.name], arrays)
+    if batch:
+        statement = _INSERT_NEW[table.name] if keep else _UPSERT[table.name]
+        await driver.execute(statement, *([row[column.name] for row in batch] for column in table.columns))
 
 
 def _from_arrays(table: Table) -> Insert:
@@ -161,11 +159,32 @@ def _upsert(table: Table) -> Insert:
     return statement.on_conflict_do_update(constraint=table.primary_key, set_=values)
 
 
-_UPSERT = {table.name: _upsert(table) for table in (tables.vms, tables.hosts, tables.operations)}
+def _text(statement: ClauseElement) -> str:
+    """Write *statement* as the driver takes it; its parameters come in the order of the columns."""
+    return str(statement.compile(dialect=DIALECT))
+
+
+_BEGIN_CHECKPOINT = "INSERT INTO checkpoint (stream, seq) VALUES ($1, 0) ON CONFLICT DO NOTHING"
+_MOVE_CHECKPOINT = "UPDATE checkpoint SET seq = $3 WHERE stream = $1 AND seq = $2"
+_ROWS = (tables.vms, tables.hosts, tables.operations)
+_FIND = {
+    table.name: _text(
+        select(table).where(
+            next(iter(table.primary_key.columns)) == any_(bindparam("keys", type_=ARRAY(Uuid)))
+        )
+    )
+    for table in _ROWS
+}
+_UPSERT = {table.name: _text(_upsert(table)) for table in _ROWS}
 _INSERT_NEW = {
-    table.name: _from_arrays(table).on_conflict_do_nothing()
+    table.name: _text(_from_arrays(table).on_conflict_do_nothing())
     for table in (tables.operation_steps, tables.event_log)
 }
+
+
+def _read(table: Table, column: str, value: object) -> object:
+    """Undo what the driver leaves: jsonb comes as text."""
+    return json.loads(value) if isinstance(value, str) and isinstance(table.c[column].type, JSONB) else value
 
 
 def _columns(view: Value) -> dict[str, Any]:

@@ -15,7 +15,10 @@ def configure_logging(service: str, level: str = "info") -> None:
     ]
     tty = sys.stderr.isatty()
     renderer: structlog.types.Processor = (
-        structlog.dev.ConsoleRenderer() if tty else structlog.processors.JSONRenderer()
+        # Not its default way with exceptions: that took 5 s for one, on the event loop.
+        structlog.dev.ConsoleRenderer(exception_formatter=structlog.dev.plain_traceback)
+        if tty
+        else structlog.processors.JSONRenderer()
     )
     exceptions = [] if tty else [structlog.processors.format_exc_info]
     structlog.configure(

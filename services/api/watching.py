@@ -11,10 +11,12 @@ from events.ids import CommandId, VmId
 from events.views import OperationView
 from infra.eventlog.port import Signals
 from infra.readmodel.port import ReadModel
+from infra.runtime.backoff import delays_s
 from infra.runtime.errors import Unavailable
 
-LOOK_AGAIN_S = 1.0
-"""How often the row is read though nothing was heard: a signal that was lost must not hold anybody up."""
+LOOK_FIRST_S, LOOK_AGAIN_S = 0.03, 1.0
+"""How often the row is read though nothing was heard, seldomer each time: the end may have been said just
+before we listened, and a signal that was lost must not hold anybody up."""
 
 CATCH_UP_FIRST_S, CATCH_UP_MOST_S, CATCH_UP_GROWTH = 0.005, 0.05, 1.25
 """Once the end was heard the row is 10 to 15 ms behind it (measured): doubling would overshoot that."""
@@ -41,6 +43,7 @@ class Watch:
         """Give the row once it has ended, or as it is after *wait_s*; None while it cannot be read."""
         loop = asyncio.get_running_loop()
         until = loop.time() + wait_s
+        looks = delays_s(LOOK_FIRST_S, LOOK_AGAIN_S)
         pause_s = CATCH_UP_FIRST_S
         while True:
             found = await self._read()  # first: it may have ended before anyone asked
@@ -51,7 +54,7 @@ class Watch:
                 await asyncio.sleep(max(0.0, min(pause_s, left)))
                 pause_s = min(pause_s * CATCH_UP_GROWTH, CATCH_UP_MOST_S)
             else:
-                await self._listen(min(LOOK_AGAIN_S, left))
+                await self._listen(min(looks.next(), left))
 
     async def _listen(self, wait_s: float) -> None:
         try:
