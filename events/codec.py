@@ -34,7 +34,7 @@ def encode(sealed: Sealed) -> bytes:
         type=message.TYPE,
         subject=sealed.subject,
         time=sealed.time,
-        dataschema=f"/schemas/{message.TYPE}/{LATEST[message.TYPE]}.json",
+        dataschema=f"/schemas/{message.TYPE}.v{LATEST[message.TYPE]}.json",
         dataversion=LATEST[message.TYPE],
         causationid=origin.causation,
         correlationid=origin.correlation,

@@ -8,6 +8,11 @@ from pydantic import Field
 from events.ids import Generation, HostId, VmId
 from events.values import Resources, Value, Versions
 
+MESSAGE_MAX = 4096
+LABEL_MAX = 253
+CORES_MAX, HOST_MEMORY_MIB_MAX = 2**16, 2**31 - 1
+"""Above any machine; what a host says enters the control plane's arithmetic and events, so it is bounded."""
+
 
 class StopCause(StrEnum):
     """Why a domain stopped, from libvirt's own shut-off reason."""
@@ -66,7 +71,7 @@ class VmStartFailed(_VmFact):
     """The hypervisor refused for good; *message* is its own."""
 
     TYPE: ClassVar = "vm.start_failed"
-    message: str
+    message: str = Field(max_length=MESSAGE_MAX)
 
 
 VmFact = VmStarting | VmBooting | VmRunning | VmStopping | VmStopped | VmStartFailed
@@ -77,11 +82,11 @@ class HostReported(Value):
 
     TYPE: ClassVar = "host.reported"
     host_id: HostId
-    name: str
-    cores: int = Field(ge=1)
-    memory_mib: int = Field(ge=1)
+    name: str = Field(max_length=LABEL_MAX)
+    cores: int = Field(ge=1, le=CORES_MAX)
+    memory_mib: int = Field(ge=1, le=HOST_MEMORY_MIB_MAX)
     versions: Versions
-    boot_id: str
+    boot_id: str = Field(max_length=LABEL_MAX)
 
     @property
     def physical(self) -> Resources:

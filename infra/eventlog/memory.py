@@ -163,7 +163,8 @@ class MemoryDelivery:
     async def ack(self) -> None:
         self._consumer.under_way.pop(self.recorded.seq, None)
 
-    async def retry(self, delay_s: float) -> None:  # noqa: ARG002 - the twin has no clock: at once
+    async def retry(self, delay_s: float) -> None:  # noqa: ARG002 - the twin has no clock: after one turn
+        await asyncio.sleep(0)
         await self._consumer.redeliver(self.recorded.seq)
 
 

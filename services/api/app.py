@@ -10,7 +10,7 @@ from infra.runtime.clock import Clock
 from services.api import errors
 from services.api.document import described
 from services.api.edge import Edge
-from services.api.routes import events, hosts, operations, system, vms
+from services.api.routes import events, hosts, operations, published, system, vms
 
 API = "/api/v1"
 
@@ -32,5 +32,6 @@ def make_app(new_id: Callable[[], UUID], clock: Clock) -> FastAPI:
     for room in (vms, hosts, operations, events):
         app.include_router(room.router, prefix=API)
     app.include_router(system.router)
+    app.include_router(published.router)
     described(app)
     return app

@@ -2,12 +2,12 @@
 
 import importlib
 import json
-import os
 import sys
 from collections.abc import Mapping, Sequence
 from typing import Any
 
 from services.cli.core.complaint import aligned
+from services.cli.settings import plain_wanted
 
 _COLOURS: Mapping[str, str] = {
     "running": "green",
@@ -59,9 +59,7 @@ def lines(pairs: Sequence[tuple[str, str]]) -> None:
 def _rich_table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
     rich_table: Any = importlib.import_module("rich.table")  # only here: it would cost every start
     rich_text: Any = importlib.import_module("rich.text")
-    console: Any = importlib.import_module("rich.console").Console(
-        no_color=bool(os.environ.get("NO_COLOR")), highlight=False
-    )
+    console: Any = importlib.import_module("rich.console").Console(no_color=plain_wanted(), highlight=False)
     made = rich_table.Table(box=None, pad_edge=False, padding=(0, 2, 0, 0), header_style="bold")
     for name in head:
         made.add_column(name, overflow="fold")

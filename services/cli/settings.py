@@ -33,6 +33,11 @@ def token() -> str:
         raise click.UsageError(f"ROOST_TOKEN_FILE {named}: {err.strerror}") from err
 
 
+def plain_wanted() -> bool:
+    """Say whether colours are unwanted (no-color.org)."""
+    return bool(os.environ.get("NO_COLOR"))
+
+
 def _line_of(path: Path) -> str:
     try:
         return path.read_text().strip()

@@ -1,24 +1,27 @@
 """The memory twin and the real log behave alike: one suite, two adapters."""
 
 import asyncio
+from collections import deque
 from collections.abc import AsyncIterator, Sequence
 from dataclasses import dataclass
-from uuid import UUID, uuid4
+from uuid import UUID
 
 import pytest
 
 from events.ids import Seq
 from infra.deploy.identities import seed_file
-from infra.deploy.streams import ensure_command_consumer, ensure_streams, streams
+from infra.deploy.streams import Narrowing, ensure_command_consumer, ensure_streams, streams
 from infra.eventlog.connection import closer, connect
 from infra.eventlog.consumer import JetStreamConsumer
 from infra.eventlog.jetstream import JetStreamLog
-from infra.eventlog.memory import MemoryConsumer, MemoryLog, MemorySignals, MemoryStream
+from infra.eventlog.memory import Fault, MemoryConsumer, MemoryLog, MemorySignals, MemoryStream
 from infra.eventlog.port import Conflict, Consumer, Corrupt, EventLog, LogFull, Recorded, Signals, Write
 from infra.eventlog.signals import NatsSignals
+from infra.runtime.ids import random_id
 from tests.support.stack import NatsServer
 
 GIB = 1024**3
+SMALL = 64 * 1024
 WAIT_S = 5.0
 A, B, C = "evt.vm.a.ctl", "evt.vm.b.ctl", "evt.host.h.ctl"
 
@@ -44,14 +47,17 @@ async def world(request: pytest.FixtureRequest) -> AsyncIterator[World]:
     await ensure_command_consumer(client)
     consumer_ = JetStreamConsumer(client, "CMD", "scheduler")
     yield World(
-        JetStreamLog(client, "EVT", uuid4), JetStreamLog(client, "CMD", uuid4), consumer_, NatsSignals(client)
+        JetStreamLog(client, "EVT", random_id),
+        JetStreamLog(client, "CMD", random_id),
+        consumer_,
+        NatsSignals(client),
     )
     await consumer_.close()
     await closer(client)()
 
 
 def write(subject: str, body: bytes = b"{}", event_id: UUID | None = None) -> Write:
-    return Write(subject, event_id or uuid4(), body)
+    return Write(subject, event_id or random_id(), body)
 
 
 async def drain(log: EventLog, after: Seq, patterns: Sequence[str], count: int) -> list[Recorded]:
@@ -113,7 +119,7 @@ async def test_the_same_write_again_is_the_same_write(world: World) -> None:
 
 
 async def test_an_id_that_someone_else_used_is_no_success(world: World) -> None:
-    shared = uuid4()
+    shared = random_id()
     await world.log.append([write(A, event_id=shared)], {})
     with pytest.raises(Conflict):
         await world.log.append([write(B, event_id=shared)], {})
@@ -182,11 +188,32 @@ async def test_signals_reach_who_listens(world: World) -> None:
     await end()
 
 
-async def test_a_full_log_says_so_and_stores_nothing(request: pytest.FixtureRequest, world: World) -> None:
-    if isinstance(world.log, MemoryLog):
-        from infra.eventlog.memory import Fault
+async def test_a_full_twin_says_so_and_stores_nothing() -> None:
+    stream = MemoryStream(faults=deque([Fault.FULL]))
+    with pytest.raises(LogFull):
+        await MemoryLog(stream).append([write(A)], {A: Seq(0)})
+    assert stream.messages == []
 
-        world.log._stream.faults.append(Fault.FULL)
-        with pytest.raises(LogFull):
-            await world.log.append([write(A)], {A: Seq(0)})
-        assert await world.log.load(A) is None
+
+async def test_a_full_stream_says_so_stores_nothing_and_goes_on_when_widened(
+    nats_server: NatsServer,
+) -> None:
+    seed = seed_file(nats_server.keys, "bootstrap")
+    client = await connect(nats_server.url, seed, "bootstrap", lambda: None)
+    await ensure_streams(client, streams(SMALL, GIB, 1))
+    log = JetStreamLog(client, "EVT", random_id)
+    large = b"x" * (SMALL // 4)
+    await log.append([write(A, large)], {})
+    await log.append([write(A, large)], {})
+    await log.append([write(A, large)], {})
+    with pytest.raises(LogFull):
+        await log.append([write(A, large)], {})
+    last = await log.last_seq()
+    with pytest.raises(LogFull):
+        await log.append([write(A, large), write(B, large)], {})
+    assert await log.last_seq() == last
+    await ensure_streams(client, streams(GIB, GIB, 1))
+    assert await log.append([write(A, large)], {}) == last + 1
+    with pytest.raises(Narrowing):
+        await ensure_streams(client, streams(SMALL, GIB, 1))
+    await closer(client)()

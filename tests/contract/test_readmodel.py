@@ -27,6 +27,7 @@ from infra.readmodel.postgres import PostgresReadModel
 from infra.readmodel.tables import metadata
 from infra.readmodel.writer import PostgresProjectionStore
 from infra.runtime.errors import Unavailable
+from tests.support.eventually import eventually
 from tests.support.postgres import PostgresServer
 
 NOON = datetime(2026, 1, 1, 12, tzinfo=UTC)
@@ -336,9 +337,7 @@ async def test_a_lock_whose_connection_was_lost_is_lost(postgres_engine: AsyncEn
     async with transaction(postgres_engine) as connection:
         others = "SELECT pg_terminate_backend(pid) FROM pg_locks WHERE locktype = 'advisory'"
         await connection.execute(text(others))
-    async with asyncio.timeout(5):
-        while store.active:  # noqa: ASYNC110 - the loop learns it from the socket
-            await asyncio.sleep(0.01)
+    await eventually(lambda: not store.active, "the loop hears of it from the socket")
     with pytest.raises(Fenced):
         await store.advance(turn(0, 1))
     assert await store.acquire()

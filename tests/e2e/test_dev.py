@@ -11,7 +11,8 @@ from pathlib import Path
 
 import pytest
 
-from tests.e2e.world import alive, descendants, until
+from tests.e2e.world import alive, descendants
+from tests.support.eventually import eventually
 
 READY_S = 60.0
 GONE_S = 10.0
@@ -89,7 +90,7 @@ async def test_killed_without_warning_it_leaves_no_process(folder: Path) -> None
         async def gone() -> bool:
             return not any(alive(one) for one in children)
 
-        await asyncio.wait_for(until(gone, "every process gone"), GONE_S)
+        await eventually(gone, "every process gone", GONE_S)
 
 
 async def test_two_on_the_same_data_are_refused(folder: Path) -> None:

@@ -16,7 +16,8 @@ from events.ids import CommandId, VmId
 from infra.deploy.identities import ensure_identity, seed_file
 from infra.dev.stack import Stack
 from infra.eventlog.connection import closer, connect
-from tests.e2e.world import done, in_phase, roost, until, vm, world
+from tests.e2e.world import done, in_phase, roost, vm, world
+from tests.support.eventually import eventually
 
 pytestmark = [pytest.mark.asyncio(loop_scope="module"), pytest.mark.timeout(180)]
 
@@ -50,7 +51,7 @@ async def test_postgresql_dies_and_no_command_is_refused(stack: Stack) -> None:
     async def said_not_ready() -> bool:
         return (await _get(stack, "/readyz"))[0] == 503
 
-    await until(said_not_ready, "the API says that it is not ready")
+    await eventually(said_not_ready, "the API says that it is not ready")
     stack.postgres.start()
     await in_phase(stack, "no-rows", "running")
     assert (await done(stack, "op", "wait", body["id"])).code == 0
@@ -68,7 +69,7 @@ async def test_nats_dies_and_what_was_accepted_is_done_once(stack: Stack) -> Non
     async def accepted() -> bool:
         return (await _post(stack, f"/vms/{vm_id}/actions/start", key="the-same-key"))[0] == 202
 
-    await until(accepted, "the same request is accepted")
+    await eventually(accepted, "the same request is accepted")
     await in_phase(stack, "no-log", "running")
     operations = (await done(stack, "op", "list", "-o", "json")).json["items"]
     starts = [one for one in operations if one["target"]["id"] == vm_id and one["verb"] == "start"]
@@ -86,7 +87,7 @@ async def test_every_service_dies_and_the_next_command_is_carried_out(stack: Sta
         async def restarted(child: Any = child, before: int = before) -> bool:
             return bool(child.restarts > before)
 
-        await until(restarted, f"{name} started again")
+        await eventually(restarted, f"{name} started again")
     await stack.children.ready()
     await done(stack, "vm", "start", "survivor")
     await in_phase(stack, "survivor", "running")
@@ -103,7 +104,7 @@ async def test_bad_bytes_are_parked_and_the_streams_go_on(stack: Stack, admin: C
         answer = await admin.request("$JS.API.STREAM.INFO.DEAD", b"", timeout=5)
         return bool(json.loads(answer.data)["state"]["messages"] >= 2)
 
-    await until(parked, "both lie on DEAD")
+    await eventually(parked, "both lie on DEAD")
     ended = (await done(stack, "op", "show", f"op_{command_id}", "-o", "json")).json
     assert (ended["state"], ended["error"]["code"]) == ("failed", "unreadable_command")
 

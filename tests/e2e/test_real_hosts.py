@@ -11,7 +11,8 @@ import pytest
 import pytest_asyncio
 
 from infra.dev.stack import Stack
-from tests.e2e.world import done, in_phase, qemu_of, roost, until, vm, world
+from tests.e2e.world import done, in_phase, qemu_of, roost, vm, world
+from tests.support.eventually import eventually
 
 pytestmark = [pytest.mark.asyncio(loop_scope="module"), pytest.mark.timeout(180)]
 
@@ -88,7 +89,7 @@ async def test_hostd_dies_and_the_guest_does_not(stack: Stack, running_vm: str) 
     async def restarted() -> bool:
         return daemon.restarts > restarts
 
-    await until(restarted, "hostd started again")
+    await eventually(restarted, "hostd started again")
     await in_phase(stack, running_vm, "running")
     assert qemu_of(stack) == before
     await done(stack, "vm", "stop", running_vm)
@@ -107,7 +108,7 @@ async def test_a_qemu_that_dies_is_seen_and_its_room_given_back(stack: Stack) ->
         hosts = (await done(stack, "host", "list", "-o", "json")).json["items"]
         return all(host["vms"] == 0 for host in hosts)
 
-    await until(given_back, "no reservation left")
+    await eventually(given_back, "no reservation left")
     await done(stack, "vm", "start", "victim")
     assert len(qemu_of(stack)) == 1
     await done(stack, "vm", "stop", "victim", "--force")
@@ -115,7 +116,9 @@ async def test_a_qemu_that_dies_is_seen_and_its_room_given_back(stack: Stack) ->
 
 
 async def test_a_start_that_libvirt_refuses_ends_in_a_named_failure(stack: Stack) -> None:
-    await done(stack, *["vm", "create", "nothing", "--image", "no-such-image", "--cpu", "1", "--memory", "128M"])
+    await done(
+        stack, *["vm", "create", "nothing", "--image", "no-such-image", "--cpu", "1", "--memory", "128M"]
+    )
     said = await roost(stack, "vm", "start", "nothing")
     assert said.code == 1
     assert "no image 'no-such-image'" in said.err

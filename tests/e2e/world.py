@@ -5,7 +5,7 @@ import json
 import os
 import sys
 import tempfile
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,9 +14,9 @@ from typing import Any
 from infra.dev.hosts import Hypervisor
 from infra.dev.stack import Stack, Wanted
 from infra.runtime.service import background
+from tests.support.eventually import eventually
 
 PATIENCE_S = 60.0
-LOOK_S = 0.05
 
 
 @dataclass(frozen=True)
@@ -72,21 +72,13 @@ async def vm(stack: Stack, name: str) -> Any:
     return (await done(stack, "vm", "show", name, "-o", "json")).json
 
 
-async def until(holds: Callable[[], Awaitable[bool]], what: str) -> None:
-    """Look until *holds*, for at most PATIENCE_S."""
-    deadline = asyncio.get_running_loop().time() + PATIENCE_S
-    while not await holds():
-        assert asyncio.get_running_loop().time() < deadline, f"{what}: not within {PATIENCE_S:g} s"
-        await asyncio.sleep(LOOK_S)
-
-
 async def in_phase(stack: Stack, name: str, phase: str) -> None:
     """Wait until a VM is in *phase*."""
 
     async def holds() -> bool:
         return bool((await vm(stack, name))["phase"] == phase)
 
-    await until(holds, f"{name} {phase}")
+    await eventually(holds, f"{name} {phase}")
 
 
 def qemu_of(stack: Stack) -> tuple[int, ...]:

@@ -19,6 +19,7 @@ from infra.embedded.process import free_port
 from infra.eventlog.connection import closer, connect
 from infra.eventlog.jetstream import JetStreamLog
 from infra.runtime.ids import random_id
+from tests.support.eventually import eventually
 from tests.support.postgres import PostgresServer
 from tests.support.stack import NatsServer
 
@@ -73,14 +74,14 @@ async def world(nats_server: NatsServer, postgres_dsn: str, tmp_path: Path) -> A
 
 async def answers(http: httpx.AsyncClient, path: str, status: int) -> None:
     """Wait until *path* answers with *status*."""
-    async with asyncio.timeout(READY_S):
-        while True:
-            try:
-                if (await http.get(path)).status_code == status:
-                    return
-            except httpx.TransportError:
-                pass  # Not listening yet.
-            await asyncio.sleep(0.05)
+
+    async def there() -> bool:
+        try:
+            return (await http.get(path)).status_code == status
+        except httpx.TransportError:
+            return False  # Not listening yet.
+
+    await eventually(there, f"{path} answers {status}", READY_S)
 
 
 async def test_a_command_lies_on_the_log_once_whatever_is_sent_again(world: World) -> None:

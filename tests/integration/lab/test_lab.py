@@ -5,7 +5,8 @@ from pathlib import Path
 import pytest
 
 from infra.lab.lab import Lab
-from tests.integration.lab.tiny import ask_agent, is_off, start_tiny, until
+from tests.integration.lab.tiny import ask_agent, is_off, start_tiny
+from tests.support.eventually import eventually
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 HOST = "host-1"
@@ -19,13 +20,13 @@ async def test_two_labs_stand_side_by_side(labs: tuple[Lab, Lab]) -> None:
 async def test_a_guest_answers_and_obeys_its_agent(labs: tuple[Lab, Lab], images: Path) -> None:
     lab, other = labs
     serial = await start_tiny(lab, HOST, name="agent", image=images / "tiny")
-    await until(lambda: ask_agent(lab, HOST, name="agent"), what="the guest's agent")
+    await eventually(lambda: ask_agent(lab, HOST, name="agent"), "the guest's agent")
     assert len(lab.qemu_pids(HOST)) == 1
     assert other.qemu_pids(HOST) == ()
     assert "roost-guest ready" in serial.read_text()
 
     await lab.virsh(HOST, "shutdown", "agent", "--mode", "agent")
-    await until(lambda: is_off(lab, HOST, name="agent"), what="the guest's end")
+    await eventually(lambda: is_off(lab, HOST, name="agent"), "the guest's end")
     assert lab.qemu_pids(HOST) == ()
 
 
@@ -34,7 +35,7 @@ async def test_a_guest_outlives_libvirtd_and_heeds_the_power_button(
 ) -> None:
     _, lab = labs
     serial = await start_tiny(lab, HOST, name="button", image=images / "tiny")
-    await until(lambda: ask_agent(lab, HOST, name="button"), what="the guest's agent")
+    await eventually(lambda: ask_agent(lab, HOST, name="button"), "the guest's agent")
     qemu, daemon = lab.qemu_pids(HOST), lab.libvirtd_pids(HOST)
 
     await lab.kill_libvirtd(HOST)
@@ -46,15 +47,15 @@ async def test_a_guest_outlives_libvirtd_and_heeds_the_power_button(
     async def ticked() -> bool:
         return serial.read_text().count("tick") > ticks
 
-    await until(ticked, what="the guest's next tick")
+    await eventually(ticked, "the guest's next tick")
     await lab.virsh(HOST, "shutdown", "button", "--mode", "acpi")
-    await until(lambda: is_off(lab, HOST, name="button"), what="the guest's end")
+    await eventually(lambda: is_off(lab, HOST, name="button"), "the guest's end")
 
 
 async def test_a_guest_moves_live_between_the_hosts_of_a_lab(labs: tuple[Lab, Lab], images: Path) -> None:
     lab, _ = labs
     await start_tiny(lab, HOST, name="mover", image=images / "tiny")
-    await until(lambda: ask_agent(lab, HOST, name="mover"), what="the guest's agent")
+    await eventually(lambda: ask_agent(lab, HOST, name="mover"), "the guest's agent")
 
     await lab.virsh(HOST, "migrate", "mover", "qemu+tcp://host-2/system", "--live", "--p2p")
 

@@ -6,7 +6,8 @@ from pathlib import Path
 
 from infra.lab.lab import Lab
 from infra.lab.processes import Process, arguments, namespace, processes
-from tests.integration.lab.tiny import start_tiny, until
+from tests.integration.lab.tiny import start_tiny
+from tests.support.eventually import eventually
 
 GONE_TIMEOUT_S = 10.0
 NAMESPACE_KINDS = ("mnt", "net", "pid", "uts")
@@ -54,7 +55,7 @@ async def test_killing_the_owners_group_leaves_nothing(images: Path) -> None:
         left = processes()
         return not made & namespaces(left) and not set(members) & set(left)
 
-    await until(gone, what="the lab's processes and namespaces to vanish", timeout_s=GONE_TIMEOUT_S)
+    await eventually(gone, "the lab's processes and namespaces to vanish", GONE_TIMEOUT_S)
     assert not [one for one in processes() if any(str(lab.run) in text for text in arguments(one.pid))]
     assert machine_links() == links
     assert lab.run.name not in Path("/proc/self/mountinfo").read_text()

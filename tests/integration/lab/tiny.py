@@ -1,9 +1,6 @@
 """The tiny guest as a libvirt domain, and waiting for what it does."""
 
-import asyncio
 import json
-import time
-from collections.abc import Awaitable, Callable
 from pathlib import Path
 
 from infra.lab.failure import LabFailed
@@ -30,14 +27,6 @@ DOMAIN = """
   </devices>
 </domain>
 """
-
-
-async def until(ask: Callable[[], Awaitable[bool]], *, what: str, timeout_s: float = GUEST_TIMEOUT_S) -> None:
-    """Ask until the answer is yes; fail with *what* was awaited if it is not within *timeout_s*."""
-    deadline = time.monotonic() + timeout_s
-    while not await ask():
-        assert time.monotonic() < deadline, f"waited {timeout_s:g} s for {what}"
-        await asyncio.sleep(POLL_S)
 
 
 async def start_tiny(lab: Lab, host: str, *, name: str, image: Path) -> Path:

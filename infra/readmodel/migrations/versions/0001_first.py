@@ -16,11 +16,23 @@ depends_on = None
 
 def upgrade() -> None:
     """Make every table and index."""
+    _checkpoint()
+    _event_log()
+    _vms()
+    _hosts()
+    _operations()
+    _operation_steps()
+
+
+def _checkpoint() -> None:
     op.create_table(
         "checkpoint",
         sa.Column("stream", sa.Text, primary_key=True),
         sa.Column("seq", sa.BigInteger, nullable=False),
     )
+
+
+def _event_log() -> None:
     op.create_table(
         "event_log",
         sa.Column("seq", sa.BigInteger, primary_key=True, autoincrement=False),
@@ -39,6 +51,9 @@ def upgrade() -> None:
     op.create_index("event_log_vm", "event_log", ["vm_id", "seq"])
     op.create_index("event_log_host", "event_log", ["host_id", "seq"])
     op.create_index("event_log_correlation", "event_log", ["correlation_id"])
+
+
+def _vms() -> None:
     op.create_table(
         "vms",
         sa.Column("vm_id", sa.Uuid, primary_key=True),
@@ -57,6 +72,9 @@ def upgrade() -> None:
         sa.Column("seq", sa.BigInteger, nullable=False),
     )
     op.create_index("vms_name", "vms", ["name"], postgresql_where=sa.text("phase <> 'deleted'"))
+
+
+def _hosts() -> None:
     op.create_table(
         "hosts",
         sa.Column("host_id", sa.Uuid, primary_key=True),
@@ -73,6 +91,9 @@ def upgrade() -> None:
         sa.Column("reported_at", sa.DateTime(timezone=True)),
         sa.Column("seq", sa.BigInteger, nullable=False),
     )
+
+
+def _operations() -> None:
     op.create_table(
         "operations",
         sa.Column("operation_id", sa.Uuid, primary_key=True),
@@ -88,6 +109,9 @@ def upgrade() -> None:
     )
     op.create_index("operations_accepted", "operations", ["accepted_at", "operation_id"])
     op.create_index("operations_vm", "operations", ["vm_id", "accepted_at", "operation_id"])
+
+
+def _operation_steps() -> None:
     op.create_table(
         "operation_steps",
         sa.Column("operation_id", sa.Uuid, primary_key=True),
