@@ -49,6 +49,8 @@ STEPS_MAX = 16
 """Steps in a row for one VM; then others have their turn."""
 RETRY_S = 1.0
 JOURNAL_TIMEOUT_S = 10.0
+IMAGE_TIMEOUT_S, IMAGE_THREADS = 5.0, 4
+"""The image storage may be a network's: read on the event loop it could stop the heartbeats."""
 
 LOG, HYPERVISOR, JOURNAL = "event log", "hypervisor", "journal"
 
@@ -82,6 +84,7 @@ class Daemon:
         self._hypervisor = hypervisor
         self._journal = journal
         self._journal_worker = Workers("journal", 1)
+        self._image_worker = Workers("image storage", IMAGE_THREADS)
         self._find_image = find_image
         self._clock = clock
         self._new_id = new_id
@@ -233,11 +236,11 @@ class Daemon:
                 case Start():
                     await self._start(entry)
                 case AskShutdown():
-                    await self._remember(self._journal.asked, vm_id, self._clock.now())
+                    await self._remember(self._journal.asked, entry.desired, self._clock.now())
                     await self._ask_shutdown(vm_id)
                 case PowerOff(forced=forced):
                     if forced:
-                        await self._remember(self._journal.forcing, vm_id)
+                        await self._remember(self._journal.forcing, entry.desired)
                     await self._hypervisor.power_off(vm_id)
                 case Undefine():
                     await self._hypervisor.undefine(vm_id)
@@ -248,8 +251,7 @@ class Daemon:
 
     async def _start(self, entry: Entry) -> None:
         try:
-            image = self._find_image(entry.desired.spec.image)
-            self._logger.info("vm_create", vm_id=str(entry.desired.vm_id))
+            image = await self._image_worker.run(IMAGE_TIMEOUT_S, self._find_image, entry.desired.spec.image)
             await self._hypervisor.start(entry.desired, image)
         except HypervisorRefused as err:
             domain = await self._hypervisor.domain(entry.desired.vm_id)

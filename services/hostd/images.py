@@ -14,12 +14,18 @@ def find_image(storage: Path, name: Name) -> Image:
     folder = storage / name
     try:
         manifest = json.loads((folder / MANIFEST).read_text())
-        image = Image(folder / manifest["kernel"], folder / manifest["initrd"], str(manifest["cmdline"]))
+        image = Image(folder / manifest["kernel"], folder / manifest["initrd"], manifest["cmdline"])
+        inside = all(
+            path.resolve().parent == folder.resolve() and path.is_file()
+            for path in (image.kernel, image.initrd)
+        )
+        if not image.cmdline.isprintable():
+            raise ValueError("cmdline holds a control character, which no domain XML can carry")
     except FileNotFoundError as err:
         raise HypervisorRefused(f"no image {name!r} in {storage}: there is no {name}/{MANIFEST}") from err
-    except (OSError, ValueError, KeyError, TypeError) as err:
+    except (OSError, ValueError, KeyError, TypeError, AttributeError) as err:
         raise HypervisorRefused(f"image {name!r}: {folder / MANIFEST} cannot be used: {err!r}") from err
-    for path in (image.kernel, image.initrd):
-        if path.resolve().parent != folder.resolve() or not path.is_file():
-            raise HypervisorRefused(f"image {name!r}: {path} is no file of the image's own folder")
+    if not inside:
+        reason = f"{image.kernel} and {image.initrd} must be files of the image's own folder"
+        raise HypervisorRefused(f"image {name!r}: {reason}")
     return image

@@ -4,7 +4,7 @@ SQLite with a write-ahead log and full sync: what a call has returned is on disk
 """
 
 import sqlite3
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, replace
 from datetime import datetime
@@ -22,7 +22,7 @@ from services.hostd.core.reconcile import Entry, fold
 BUSY_TIMEOUT_S = 5.0
 
 SCHEMA = """
-CREATE TABLE IF NOT EXISTS position (one INTEGER PRIMARY KEY CHECK (one = 1), seq INTEGER NOT NULL);
+CREATE TABLE IF NOT EXISTS folded (vm_id TEXT PRIMARY KEY, seq INTEGER NOT NULL);
 CREATE TABLE IF NOT EXISTS vm (
     vm_id TEXT PRIMARY KEY,
     desired TEXT NOT NULL,
@@ -68,22 +68,23 @@ class Journal:
         self._db.close()
 
     def fold(self, messages: Sequence[tuple[Seq, DesiredVm | None]], now: datetime) -> tuple[VmId, ...]:
-        """Take in messages of the host's desired subject, in order; give the VMs that changed.
+        """Take in messages of the host's desired subject; give the VMs that changed.
 
-        What is at or before the position was folded before and is a redelivery. None: could not be read.
+        The position is each VM's own: a message whose delivery was lost comes again after later ones of
+        other VMs, and must not be taken for one that was folded. It is kept when the entry is forgotten, so
+        that no redelivery brings back what is over. None: could not be read.
         """
         changed: dict[VmId, None] = {}
         with self._transaction() as db:
-            position = self._position(db)
             for seq, desired in messages:
-                if seq <= position:
+                if desired is None or seq <= self._folded(db, desired.vm_id):
                     continue
-                position = seq
-                entry = fold(self._entry(db, desired.vm_id), desired, now) if desired is not None else None
+                query = "INSERT INTO folded VALUES (?, ?) ON CONFLICT DO UPDATE SET seq = excluded.seq"
+                db.execute(query, (str(desired.vm_id), seq))
+                entry = fold(self._entry(db, desired.vm_id), desired, now)
                 if entry is not None:
                     self._put(db, entry)
                     changed[entry.desired.vm_id] = None
-            db.execute("INSERT INTO position VALUES (1, ?) ON CONFLICT DO UPDATE SET seq = ?", [position] * 2)
         return tuple(changed)
 
     def entry(self, vm_id: VmId) -> Entry | None:
@@ -109,15 +110,13 @@ class Journal:
         with self._transaction() as db:
             self._enqueue(db, write)
 
-    def asked(self, vm_id: VmId, at: datetime) -> None:
+    def asked(self, desired: DesiredVm, at: datetime) -> None:
         """Write down that the guest was asked to shut down."""
-        with self._transaction() as db:
-            db.execute("UPDATE vm SET asked_at = ? WHERE vm_id = ?", (at.isoformat(), str(vm_id)))
+        self._note(desired, lambda entry: replace(entry, asked_at=at))
 
-    def forcing(self, vm_id: VmId) -> None:
+    def forcing(self, desired: DesiredVm) -> None:
         """Write down, before it is done, that grace ran out."""
-        with self._transaction() as db:
-            db.execute("UPDATE vm SET forced = 1 WHERE vm_id = ?", (str(vm_id),))
+        self._note(desired, lambda entry: replace(entry, forced=True))
 
     def forget(self, desired: DesiredVm) -> None:
         """Remove an entry, unless it has changed meanwhile."""
@@ -147,11 +146,18 @@ class Journal:
                 (outgoing.write.subject, seq),
             )
 
+    def _note(self, desired: DesiredVm, change: Callable[[Entry], Entry]) -> None:
+        """Change an entry, unless a later generation has taken its place meanwhile."""
+        with self._transaction() as db:
+            entry = self._entry(db, desired.vm_id)
+            if entry is not None and entry.desired.generation == desired.generation:
+                self._put(db, change(entry))
+
     def _transaction(self) -> "_Transaction":
         return _Transaction(self._db)
 
-    def _position(self, db: sqlite3.Connection) -> int:
-        row = db.execute("SELECT seq FROM position").fetchone()
+    def _folded(self, db: sqlite3.Connection, vm_id: VmId) -> int:
+        row = db.execute("SELECT seq FROM folded WHERE vm_id = ?", (str(vm_id),)).fetchone()
         return int(row[0]) if row else 0
 
     def _entry(self, db: sqlite3.Connection, vm_id: VmId) -> Entry | None:
@@ -182,8 +188,9 @@ class Journal:
         )
 
     def _enqueue(self, db: sqlite3.Connection, write: Write) -> None:
+        # The same write comes again where its first try was given up on and has come true since.
         db.execute(
-            "INSERT INTO outbox (subject, event_id, body) VALUES (?, ?, ?)",
+            "INSERT INTO outbox (subject, event_id, body) VALUES (?, ?, ?) ON CONFLICT DO NOTHING",
             (write.subject, str(write.event_id), write.body),
         )
 
@@ -203,11 +210,12 @@ class _Transaction(AbstractContextManager[sqlite3.Connection]):
 
     def __exit__(self, kind: object, err: BaseException | None, trace: object) -> None:
         try:
-            self._db.execute("COMMIT" if err is None else "ROLLBACK")
+            if err is None:
+                self._db.execute("COMMIT")
         except sqlite3.OperationalError as failed:
-            if self._db.in_transaction:
-                self._db.execute("ROLLBACK")
-            raise Unavailable("journal", str(failed)) from failed
+            err = failed
+        if self._db.in_transaction:  # a full disk ends some transactions by itself
+            self._db.execute("ROLLBACK")
         if isinstance(err, sqlite3.OperationalError):
             raise Unavailable("journal", str(err)) from err
 

@@ -1,7 +1,7 @@
 """Take commands and facts, decide, append, acknowledge last."""
 
 import asyncio
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from functools import partial
 from uuid import UUID
 
@@ -30,6 +30,9 @@ FETCH_WAIT_S = 1.0
 REDECIDE_MAX = 3
 """Conflicts in a row after which a command goes back to the queue and a fact is looked at again later."""
 RETRY_S = 0.2
+FIRST_FOR_S = 10.0
+"""Well below the time after which the server gives an unacknowledged command to another (30 s)."""
+REASON_MAX = 500
 UNREADABLE_RETRY_S = 30.0
 SOURCE = "roost/scheduler"
 PART = "event log"
@@ -97,18 +100,25 @@ class Scheduler:
             await delivery.ack()
             return
         for attempt in range(REDECIDE_MAX):
-            if attempt > 0 or delivery.attempts > 1:
+            if attempt > 0 or not self._is_first(delivery):
                 await self._refresh(vm_id, recorded)
-                if await self._ended(vm_id, command_id):
+                looked_to = await self._look_for_end(vm_id, command_id)
+                if looked_to is None:
                     await delivery.ack()
                     return
+                if looked_to < self._memory.seq(vm_id):
+                    continue  # More was written meanwhile; its end may be in that.
+            # From here to the append nothing is awaited: what was looked at is what is decided on.
             if self._must_wait(vm_id, recorded):
                 await delivery.retry(RETRY_S)
                 return
-            if subjects.vm_ctl(vm_id) in self._memory.unreadable:
+            if self._any_unreadable(self._reads(vm_id)):
                 await delivery.retry(UNREADABLE_RETRY_S)
                 return
             decision, envelope = self._decide(vm_id, command_id, recorded)
+            if self._any_unreadable(decision.guards or {}):
+                await delivery.retry(UNREADABLE_RETRY_S)
+                return
             actor = envelope.actor if envelope is not None else "unknown"
             if decision is NOTHING or await self._append(decision, actor, recorded.event_id):
                 await delivery.ack()
@@ -122,9 +132,9 @@ class Scheduler:
             envelope, command = codec.decode(recorded.body)
         except codec.Undecodable as err:
             scene = self._memory.scene(vm_id, None)
-            return refuse(command_id, scene, Code.UNREADABLE_COMMAND, {"reason": str(err)}), None
+            return refuse(command_id, scene, Code.UNREADABLE_COMMAND, {"reason": str(err)[:REASON_MAX]}), None
         if not isinstance(command, Command) or command.vm_id != vm_id:
-            reason = f"{envelope.type} on {recorded.subject} is no command for this VM"
+            reason = f"{envelope.type[:REASON_MAX]} on {recorded.subject} is no command for this VM"
             scene = self._memory.scene(vm_id, None)
             return refuse(command_id, scene, Code.UNREADABLE_COMMAND, {"reason": reason}), envelope
         name = command.spec.name if isinstance(command, CreateVm) else None
@@ -133,7 +143,7 @@ class Scheduler:
     def _must_wait(self, vm_id: VmId, recorded: Recorded) -> bool:
         """Tell whether a start would be refused only because we have not listened for heartbeats yet."""
         memory = self._memory
-        if memory.listening or len(memory.alive) == len(memory.world.hosts):
+        if memory.listening or memory.world.hosts.keys() <= memory.alive:
             return False
         try:
             _, command = codec.decode(recorded.body)
@@ -158,39 +168,58 @@ class Scheduler:
             pass  # It is about to be refused; no claim is needed for that.
         await self._memory.refresh(wanted)
 
-    async def _ended(self, vm_id: VmId, command_id: CommandId) -> bool:
-        """Tell from the log itself whether a command that came again has ended already."""
+    def _is_first(self, delivery: Delivery) -> bool:
+        """Tell whether nobody can have handled the command before.
+
+        A first delivery that lay here for long may have been given to another scheduler meanwhile; a
+        consumer that was made anew counts from one again.
+        """
+        age_s = (self._clock.now() - delivery.recorded.stored_at).total_seconds()
+        return delivery.attempts == 1 and abs(age_s) < FIRST_FOR_S
+
+    async def _look_for_end(self, vm_id: VmId, command_id: CommandId) -> Seq | None:
+        """Read the VM's history in the log itself: None where the command has ended, else how far we read."""
         ctl = subjects.vm_ctl(vm_id)
         last = await self._log.load(ctl)
+        if last is None:
+            return BEGINNING
         follower = self._log.follow(BEGINNING, [ctl])
         try:
-            while last is not None and follower.position < last.seq:
+            while follower.position < last.seq:
                 for recorded in await follower.next(FETCH_MAX, FETCH_WAIT_S):
                     if _ends(recorded, command_id):
-                        return True
+                        return None
+            return follower.position
         finally:
             await follower.close()
-        return False
+
+    def _reads(self, vm_id: VmId) -> Sequence[str]:
+        """Name the subjects that every decision about a VM reads: its own, and its placed host's."""
+        known = self._memory.world.vms.get(vm_id)
+        placement = known.value.placement if known is not None and known.value is not None else None
+        hosts = [subjects.host_ctl(placement.host_id)] if placement is not None else []
+        return [subjects.vm_ctl(vm_id), *hosts]
+
+    def _any_unreadable(self, wanted: Iterable[str]) -> bool:
+        """Tell whether one cannot be read (said when it was): nothing is decided on that."""
+        return any(subject in self._memory.unreadable for subject in wanted)
 
     async def _settle(self, recorded: Recorded) -> None:
         try:
             subject = subjects.parse_event(recorded.subject)
-            host_id = subject.host_id
+            host_id, told_of = subject.host_id, subject.uuid if subject.host_id is not None else None
         except ValueError:
             return  # Unreadable, and said so when it was folded.
         if host_id is not None and subject.kind == "host":
             await self._settle_host(host_id)
-        elif host_id is not None:
-            await self._settle_vm(VmId(subject.uuid))
+        elif told_of is not None:
+            await self._settle_vm(VmId(told_of))
 
     async def _settle_vm(self, vm_id: VmId) -> None:
         def attempt() -> Decision:
             return settle(self._memory.scene(vm_id, None))
 
-        known = self._memory.world.vms.get(vm_id)
-        placement = known.value.placement if known is not None and known.value is not None else None
-        hosts = [subjects.host_ctl(placement.host_id)] if placement is not None else []
-        await self._persist_decision(attempt, [subjects.vm_ctl(vm_id), *hosts])
+        await self._persist_decision(attempt, lambda: self._reads(vm_id))
 
     async def _settle_host(self, host_id: HostId) -> None:
         def attempt() -> Decision:
@@ -200,20 +229,22 @@ class Scheduler:
             capacity = capacity_of(report, self._settings.vcpus_per_core, self._settings.host_reserve_mib)
             return enlist(report, self._memory.world.hosts.get(host_id, Known()), capacity)
 
-        await self._persist_decision(attempt, [subjects.host_ctl(host_id)])
+        await self._persist_decision(attempt, lambda: [subjects.host_ctl(host_id)])
 
-    async def _persist_decision(self, attempt: Callable[[], Decision], reads: Sequence[str]) -> None:
+    async def _persist_decision(
+        self, attempt: Callable[[], Decision], reads: Callable[[], Sequence[str]]
+    ) -> None:
         """Decide until it is stored or there is nothing to store: a fact is never given up on."""
         while True:
             for _ in range(REDECIDE_MAX):
-                if any(subject in self._memory.unreadable for subject in reads):
-                    return  # Said when it was read; nothing is decided on what cannot be read.
+                if self._any_unreadable(reads()):
+                    return
                 decision = attempt()
                 if decision is NOTHING:
                     return
                 if await persist(self._health, PART, partial(self._append, decision, SOURCE, None)):
                     return
-                await persist(self._health, PART, lambda: self._memory.refresh(reads))
+                await persist(self._health, PART, lambda: self._memory.refresh(reads()))
             await asyncio.sleep(RETRY_S)
 
     async def _append(self, decision: Decision, actor: str, cause: UUID | None) -> bool:

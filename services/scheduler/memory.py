@@ -7,13 +7,18 @@ import structlog
 
 from events import codec, subjects
 from events.ids import HostId, Seq, VmId
+from events.places import in_place
+from events.vm import Vm
 from infra.eventlog.port import EventLog, Recorded
 from infra.runtime.clock import Clock
-from services.scheduler.core.decision import Scene
+from services.scheduler.core.decision import Known, Scene
 from services.scheduler.core.world import World
 
 SILENT_S = 6.0
 """A host not heard for this long gets no new VMs. No proof of death: nothing that runs is touched."""
+
+DEAF_S = 30.0
+"""While nobody at all is heard, for how long we suspect our own connection rather than every host."""
 
 PATTERNS = ("evt.vm.*.*", "evt.host.*.*", "evt.claim.*.*")
 
@@ -25,7 +30,7 @@ class Memory:
         self._log = log
         self._clock = clock
         self._heard: dict[HostId, float] = {}
-        self._since = clock.monotonic()
+        self._since = self._last_heard = clock.monotonic()
         self.unreadable: dict[str, str] = {}
         """Subject to the reason why its last message cannot be read: nothing is decided on those."""
         self.world = World()
@@ -43,6 +48,8 @@ class Memory:
         try:
             subject = subjects.parse_event(recorded.subject)
             _, message = codec.decode(recorded.body)
+            if not in_place(subject, message):
+                raise ValueError(f"{message.TYPE} does not belong on {recorded.subject}")
             self.world.fold(subject, recorded.seq, message)
             self.unreadable.pop(recorded.subject, None)
         except (codec.Undecodable, ValueError) as err:
@@ -61,9 +68,14 @@ class Memory:
     def heard(self, subject: str, body: bytes) -> None:  # noqa: ARG002 - the beat itself is the news
         """Note a heartbeat."""
         try:
-            self._heard[HostId(UUID(subject.rpartition(".")[2]))] = self._clock.monotonic()
+            host_id = HostId(UUID(subject.rpartition(".")[2]))
         except ValueError:
             structlog.get_logger().warning("heartbeat_from_nobody", subject=subject)
+            return
+        now = self._clock.monotonic()
+        if now - self._last_heard >= SILENT_S:
+            self._since = now  # All were silent at once: it was we who did not hear. Listen anew.
+        self._heard[host_id] = self._last_heard = now
 
     @property
     def alive(self) -> frozenset[HostId]:
@@ -74,7 +86,9 @@ class Memory:
     @property
     def listening(self) -> bool:
         """Whether we listen for long enough to take silence for silence."""
-        return self._clock.monotonic() - self._since >= SILENT_S
+        now = self._clock.monotonic()
+        deaf = SILENT_S <= now - self._last_heard < DEAF_S
+        return now - self._since >= SILENT_S and not deaf
 
     def scene(self, vm_id: VmId, name: str | None) -> Scene:
         """Show what a decision about *vm_id* reads; *name* is the VM's, where it is not known yet."""
@@ -82,4 +96,11 @@ class Memory:
         vm = known.value if known is not None else None
         name = vm.spec.name if vm is not None else name
         claim = subjects.parse_event(subjects.name_claim(name)).id if name is not None else None
-        return self.world.scene(vm_id, claim, self.alive)
+        return self.world.scene(vm_id, claim, self.alive, self._unreadable_hosts())
+
+    def seq(self, vm_id: VmId) -> Seq:
+        """Give the sequence of the last word on a VM that decisions read; 0 before the first."""
+        return self.world.vms.get(vm_id, Known[Vm]()).seq
+
+    def _unreadable_hosts(self) -> frozenset[HostId]:
+        return frozenset(host for host in self.world.hosts if subjects.host_ctl(host) in self.unreadable)

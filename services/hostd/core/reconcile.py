@@ -10,6 +10,7 @@ from enum import StrEnum
 from typing import assert_never
 
 from events.facts import (
+    MESSAGE_MAX,
     StopCause,
     VmBooting,
     VmFact,
@@ -203,7 +204,12 @@ def stopped(host_id: HostId, desired: DesiredVm, cause: StopCause) -> VmFact:
 
 def start_failed(host_id: HostId, desired: DesiredVm, message: str) -> VmFact:
     """Make the fact that the hypervisor refused for good."""
-    return VmStartFailed(vm_id=desired.vm_id, host_id=host_id, generation=desired.generation, message=message)
+    return VmStartFailed(
+        vm_id=desired.vm_id,
+        host_id=host_id,
+        generation=desired.generation,
+        message=message[:MESSAGE_MAX],
+    )
 
 
 def fold(entry: Entry | None, desired: DesiredVm, now: datetime) -> Entry | None:

@@ -158,6 +158,11 @@ class LibvirtHypervisor:
                 return None
             raise
 
+    def _own(self, vm_id: VmId) -> Any | None:
+        """Look a domain up and give it only if it is ours: what is someone else's is never touched."""
+        found = self._lookup(vm_id)
+        return found if found is not None and self._show(found) is not None else None
+
     def _machine(self) -> Machine:
         connection = self._connected()
         # Not getInfo's memory: it was seen to give a fifth of what the kernel says.
@@ -185,7 +190,7 @@ class LibvirtHypervisor:
 
     def _show(self, found: Any) -> Domain | None:
         try:
-            metadata = found.metadata(libvirt.VIR_DOMAIN_METADATA_ELEMENT, NAMESPACE)
+            generation = generation_of(found.metadata(libvirt.VIR_DOMAIN_METADATA_ELEMENT, NAMESPACE))
             state, reason = found.state()
             active = state in _ACTIVE
             agent = active and agent_connected(found.XMLDesc())
@@ -193,9 +198,11 @@ class LibvirtHypervisor:
             if err.get_error_code() in {libvirt.VIR_ERR_NO_DOMAIN_METADATA, libvirt.VIR_ERR_NO_DOMAIN}:
                 return None  # Someone else's, or gone between two calls.
             raise
+        except ValueError as err:
+            raise HypervisorRefused(f"{found.name()}: its roost metadata is damaged: {err}") from err
         return Domain(
             vm_id=VmId(UUID(bytes=found.UUID())),
-            generation=generation_of(metadata),
+            generation=generation,
             state=DomainState.ACTIVE if active else DomainState.OFF,
             agent=agent,
             cause=_CAUSES.get(reason, StopCause.LOST),
@@ -208,10 +215,11 @@ class LibvirtHypervisor:
         if found is not None and found.isActive():
             return
         domain = self._connected().defineXML(domain_xml(desired, image, self._shape))
+        structlog.get_logger().info("domain_create", vm_id=str(desired.vm_id))
         domain.create()
 
     def _ask_shutdown(self, vm_id: VmId) -> None:
-        found = self._lookup(vm_id)
+        found = self._own(vm_id)
         if found is None or not found.isActive():
             return
         try:
@@ -221,17 +229,17 @@ class LibvirtHypervisor:
             found.shutdownFlags(libvirt.VIR_DOMAIN_SHUTDOWN_ACPI_POWER_BTN)
 
     def _power_off(self, vm_id: VmId) -> None:
-        found = self._lookup(vm_id)
+        found = self._own(vm_id)
         if found is not None and found.isActive():
             found.destroy()
 
     def _undefine(self, vm_id: VmId) -> None:
-        found = self._lookup(vm_id)
+        found = self._own(vm_id)
         if found is not None and not found.isActive():
             found.undefine()
 
     def _agent_answers(self, vm_id: VmId) -> bool:
-        found = self._lookup(vm_id)
+        found = self._own(vm_id)
         if found is None:
             return False
         try:

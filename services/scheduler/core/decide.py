@@ -1,6 +1,7 @@
 """Decide what a command leads to. Every path ends the command, or leaves it pending on the VM."""
 
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any, assert_never
 
 from events import subjects
@@ -11,12 +12,14 @@ from events.events import (
     ClaimTaken,
     CommandEnded,
     CommandJoined,
+    HostReleased,
     HostReserved,
     Outcome,
     VmCreated,
     VmDeleted,
     VmDesired,
     VmPlaced,
+    VmReleased,
     VmStopRequested,
 )
 from events.ids import CommandId, Generation, Seq
@@ -33,10 +36,44 @@ from events.vm import (
 )
 from services.scheduler.core.decision import NOTHING, Change, Decision, Scene
 from services.scheduler.core.rank import best, feasible
+from services.scheduler.core.settle import settle
+
+REFUSALS_MAX = 100
+"""Hosts whose refusals are written into one event: with thousands of hosts it would be too large to read."""
 
 
 def decide(command_id: CommandId, command: Command, scene: Scene) -> Decision:
-    """Say what happens when *command* arrives; NOTHING when it was decided before."""
+    """Say what happens when *command* arrives; NOTHING when it was decided before.
+
+    What the host has reported already comes first, in the same batch: else a start could place a VM anew
+    whose stopped placement still holds its reservation.
+    """
+    vm = scene.vm.value
+    if vm is not None and any(pending.command_id == command_id for pending in vm.pending):
+        return NOTHING
+    due = settle(scene)
+    if due is NOTHING:
+        return _decide(command_id, command, scene)
+    decision = _decide(command_id, command, _after(due, scene))
+    return Decision(due.changes + decision.changes, {**(due.guards or {}), **(decision.guards or {})})
+
+
+def _after(due: Decision, scene: Scene) -> Scene:
+    """Show *scene* as it will be when *due* is stored; the guards still name what is stored now."""
+    vm, hosts = scene.vm, dict(scene.hosts)
+    for change in due.changes:
+        match change.event:
+            case VmReleased() | CommandEnded():
+                vm = replace(vm, value=change.event.vm)
+            case HostReleased():
+                host = change.event.host
+                hosts[host.host_id] = replace(hosts[host.host_id], host=host)
+            case _:
+                pass  # The word to the host: no decision reads it.
+    return replace(scene, vm=vm, hosts=hosts)
+
+
+def _decide(command_id: CommandId, command: Command, scene: Scene) -> Decision:
     match command:
         case CreateVm():
             return _create(command_id, command, scene)
@@ -85,8 +122,6 @@ def _verb(
     vm = scene.vm.value
     if vm is None or vm.desired is Desired.ABSENT:
         return refuse(command_id, scene, Code.NO_SUCH_VM, {"vm": f"vm_{scene.vm_id}"})
-    if any(pending.command_id == command_id for pending in vm.pending):
-        return NOTHING
     phase = phase_of(vm, scene.fact)
     verdict = VERB_TABLE[verb][phase]
     if verdict is Verdict.ALREADY:
@@ -94,8 +129,10 @@ def _verb(
     if verdict is Verdict.REFUSE:
         allowed = ", ".join(allowed_verbs(phase)) or "nothing but waiting"
         return refuse(command_id, scene, Code.WRONG_PHASE, {"verb": verb, "phase": phase, "allowed": allowed})
-    if len(vm.pending) >= PENDING_MAX:
-        facts = {"pending": len(vm.pending), "most": PENDING_MAX}
+    # A stop overtakes the starts that wait, so these leave room for it.
+    waiting = sum(verb == "start" or pending.verb == "stop" for pending in vm.pending)
+    if waiting >= PENDING_MAX:
+        facts = {"pending": waiting, "most": PENDING_MAX}
         return refuse(command_id, scene, Code.TOO_MANY_PENDING, facts)
     if verdict is Verdict.JOIN and verb == "start":
         return _join(vm, command_id, scene, "start")
@@ -103,6 +140,7 @@ def _verb(
 
 
 def _start(vm: Vm, command_id: CommandId, scene: Scene) -> Decision:
+    assert vm.placement is None, "what was seen to have stopped is released first"
     needs = vm.spec.resources
     fits, refusals = feasible(scene.hosts.values(), needs)
     if not fits:
@@ -110,7 +148,7 @@ def _start(vm: Vm, command_id: CommandId, scene: Scene) -> Decision:
             "considered": len(scene.hosts),
             "vcpus": needs.vcpus,
             "memory_mib": needs.memory_mib,
-            "refusals": [refusal.model_dump() for refusal in refusals],
+            "refusals": [refusal.model_dump() for refusal in refusals[:REFUSALS_MAX]],
         }
         return refuse(command_id, scene, Code.NO_HOST_FITS, facts)
     chosen = best(fits, needs)
@@ -128,7 +166,9 @@ def _start(vm: Vm, command_id: CommandId, scene: Scene) -> Decision:
         update={"allocated": chosen.host.allocated.plus(needs), "vms": chosen.host.vms + 1}
     )
     reserved = HostReserved(host=host, vm_id=vm.vm_id, resources=needs)
-    event = VmPlaced(vm=placed, placement=placement, considered=len(scene.hosts), refusals=refusals)
+    event = VmPlaced(
+        vm=placed, placement=placement, considered=len(scene.hosts), refusals=refusals[:REFUSALS_MAX]
+    )
     return Decision(
         (
             Change(subjects.vm_ctl(vm.vm_id), event, command_id),
@@ -171,6 +211,7 @@ def _stop(vm: Vm, command_id: CommandId, scene: Scene, grace_s: float) -> Decisi
 
 
 def _delete(vm: Vm, command_id: CommandId, scene: Scene) -> Decision:
+    assert vm.placement is None, "what was seen to have stopped is released first"
     gone = vm.model_copy(update={"desired": Desired.ABSENT})
     ctl, name = subjects.vm_ctl(vm.vm_id), vm.spec.name
     claim = subjects.name_claim(name)

@@ -48,7 +48,9 @@ def _started(vm: Vm, scene: Scene) -> Decision:
 
 def _released(vm: Vm, fact: VmStopped | VmStartFailed, scene: Scene) -> Decision:
     assert vm.placement is not None, "a current fact speaks of a placement"
-    view = scene.hosts[vm.placement.host_id]
+    view = scene.hosts.get(vm.placement.host_id)
+    if view is None:
+        return NOTHING  # Its host's last event cannot be read: nothing is decided on that.
     needs = vm.spec.resources
     after = vm.model_copy(
         update={"desired": Desired.STOPPED, "placement": None, "grace_s": 0.0, "pending": ()}

@@ -85,7 +85,13 @@ class World:
             case _:
                 assert_never(message)
 
-    def scene(self, vm_id: VmId, name_claim: str | None, alive: frozenset[HostId]) -> Scene:
+    def scene(
+        self,
+        vm_id: VmId,
+        name_claim: str | None,
+        alive: frozenset[HostId],
+        unreadable: frozenset[HostId] = frozenset(),
+    ) -> Scene:
         """Show what a decision about one VM reads."""
         vm = self.vms.get(vm_id, Known())
         placement = vm.value.placement if vm.value is not None else None
@@ -97,7 +103,7 @@ class World:
             hosts={
                 host_id: HostView(known.value, known.seq, host_id in alive)
                 for host_id, known in self.hosts.items()
-                if known.value is not None
+                if known.value is not None and host_id not in unreadable
             },
             name_owner=self.claims.get(name_claim, Known()) if name_claim is not None else Known(),
         )

@@ -1,0 +1,202 @@
+"""A scheduler's shell on twins: memory in place of NATS, time that a test moves."""
+
+import asyncio
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
+from datetime import datetime
+
+from events import subjects
+from events.codec import decode
+from events.commands import Command
+from events.events import CommandEnded
+from events.facts import HostReported, VmFact
+from events.ids import BEGINNING, CommandId, HostId, Seq
+from infra.eventlog.memory import EPOCH, Fault, MemoryConsumer, MemoryFollower, MemoryLog, MemoryStream
+from infra.eventlog.port import EventLog, Guards, Recorded, Write
+from infra.runtime.health import Health
+from infra.runtime.ids import random_id
+from services.scheduler.handler import Scheduler
+from services.scheduler.memory import Memory
+from services.scheduler.settings import SchedulerSettings
+from tests.support.builders import a_write, report
+from tests.support.invariants import Ledger, read_ledger
+
+PATIENCE_S = 5.0
+TURNS, TURNS_MAX = 50, 5000
+
+
+class StillClock:
+    """A clock that moves only when a test says so."""
+
+    def __init__(self) -> None:
+        self.passed_s, self.at = 0.0, EPOCH
+
+    def now(self) -> datetime:
+        return self.at
+
+    def monotonic(self) -> float:
+        return self.passed_s
+
+
+@dataclass
+class Control:
+    """One log, one queue of commands, and as many schedulers as a test starts."""
+
+    events: MemoryStream = field(default_factory=MemoryStream)
+    asked: MemoryStream = field(default_factory=MemoryStream)
+    clock: StillClock = field(default_factory=StillClock)
+    hosts: list[HostId] = field(default_factory=list)
+
+    def __post_init__(self) -> None:
+        self.log, self.queue = MemoryLog(self.events), MemoryLog(self.asked)
+        self.consumer = MemoryConsumer(self.asked, "cmd.>")
+        self.memories: list[Memory] = []
+
+    async def host(self, host: HostId, *, cores: int = 2, memory_mib: int = 4608) -> None:
+        """Let a host report itself, and be heard."""
+        self.hosts.append(host)
+        await self.tell(report(host, cores=cores, memory_mib=memory_mib))
+
+    async def tell(self, fact: VmFact | HostReported) -> None:
+        """Let a host say something."""
+        subject = (
+            subjects.host_fact(fact.host_id)
+            if isinstance(fact, HostReported)
+            else subjects.vm_fact(fact.vm_id, fact.host_id)
+        )
+        await self.log.append([a_write(subject, fact)], {})
+
+    async def ask(self, id_: CommandId, command: Command) -> None:
+        """Queue a command."""
+        subject = subjects.command(command.vm_id, id_)
+        await self.queue.append([a_write(subject, command, event_id=id_, operation=id_)], {})
+
+    @asynccontextmanager
+    async def scheduler(self, log: EventLog | None = None) -> AsyncIterator[None]:
+        """Run a scheduler; end it, at whichever await it is, as a kill would."""
+        log = log or self.log
+        memory = Memory(log, self.clock)
+        self.memories.append(memory)
+        scheduler = Scheduler(
+            log=log,
+            commands=self.consumer,
+            memory=memory,
+            settings=SchedulerSettings.model_validate({"nats_seed_file": "none"}),
+            clock=self.clock,
+            new_id=random_id,
+            health=Health(),
+        )
+        for host in self.hosts:
+            memory.heard(subjects.heartbeat(host), b"")
+
+        async def life() -> None:
+            follower = await scheduler.start()
+            await asyncio.gather(scheduler.follow(follower), scheduler.serve())
+
+        async with asyncio.TaskGroup() as group:
+            task = group.create_task(life())
+            yield
+            task.cancel()
+
+    async def see(self, holds: Callable[[Ledger], bool]) -> Ledger:
+        """Wait, event by event, until the log tells that *holds*; give what it tells."""
+        follower = self.log.follow(Seq(0), ["evt.>"])
+        async with asyncio.timeout(PATIENCE_S):
+            while not holds(ledger := await read_ledger(self.log)):
+                await follower.next(1000, PATIENCE_S)
+        ledger.check()
+        return ledger
+
+    async def ended(self, *ids: CommandId) -> Ledger:
+        """Wait until all of these commands have ended."""
+        return await self.see(lambda ledger: all(ledger.ends[one] for one in ids))
+
+    async def settled(self) -> None:
+        """Wait until every command was acknowledged."""
+        for _ in range(TURNS_MAX):
+            if not self.consumer.under_way:
+                return
+            await asyncio.sleep(0)
+        raise AssertionError(f"not acknowledged: {self.consumer.under_way}")
+
+    async def turns(self) -> None:
+        """Let everybody do what they can do now."""
+        for _ in range(TURNS):
+            await asyncio.sleep(0)
+
+    def end_of(self, id_: CommandId) -> CommandEnded:
+        """Give the one end of a command."""
+        found = [decode(one.body)[1] for one in self.events.messages]
+        (end,) = [one for one in found if isinstance(one, CommandEnded) and one.command_id == id_]
+        return end
+
+
+class Turns(MemoryLog):
+    """A log whose every call lets others have their turn first, as a network does."""
+
+    async def append(self, writes: Sequence[Write], guards: Guards) -> Seq:
+        await asyncio.sleep(0)
+        seq = await super().append(writes, guards)
+        await asyncio.sleep(0)
+        return seq
+
+    async def load(self, subject: str) -> Recorded | None:
+        await asyncio.sleep(0)
+        found = await super().load(subject)
+        await asyncio.sleep(0)
+        return found
+
+
+class DiesAfterAppend(MemoryLog):
+    """A log whose *fatal*th append is stored and never answered: its caller is killed there."""
+
+    def __init__(self, stream: MemoryStream, fatal: int) -> None:
+        super().__init__(stream)
+        self._left = fatal
+        self.reached = asyncio.Event()
+
+    async def append(self, writes: Sequence[Write], guards: Guards) -> Seq:
+        seq = await super().append(writes, guards)
+        self._left -= 1
+        if self._left == 0:
+            self.reached.set()
+            await asyncio.Event().wait()
+        return seq
+
+
+class FailsOnce(Turns):
+    """A log one of whose appends fails; then what was not acknowledged is delivered again."""
+
+    def __init__(self, stream: MemoryStream, at: int, fault: Fault, consumer: MemoryConsumer) -> None:
+        super().__init__(stream)
+        self._at, self._fault, self._consumer, self._faults = at, fault, consumer, stream.faults
+        self._count = -1
+
+    async def append(self, writes: Sequence[Write], guards: Guards) -> Seq:
+        self._count += 1
+        if self._count != self._at:
+            return await super().append(writes, guards)
+        self._faults.append(self._fault)
+        for seq in sorted(self._consumer.under_way):
+            await self._consumer.redeliver(seq)
+        return await super().append(writes, guards)
+
+
+class ActsAfterLook(Turns):
+    """A log on which something happens just after one subject's history has been read, once."""
+
+    def __init__(self, stream: MemoryStream, act: Callable[[], Awaitable[None]]) -> None:
+        super().__init__(stream)
+        self._act = act
+        self.acted = False
+
+    def follow(self, after: Seq, patterns: Sequence[str]) -> MemoryFollower:
+        follower = super().follow(after, patterns)
+        if not self.acted and after == BEGINNING:
+            follower.close = self._close  # type: ignore[method-assign]
+        return follower
+
+    async def _close(self) -> None:
+        self.acted = True
+        await self._act()
