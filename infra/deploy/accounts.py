@@ -16,6 +16,7 @@ COMMAND_CONSUMER = "scheduler"
 
 _CONSUMER_USE = (
     "$JS.API.CONSUMER.CREATE.{0}.>",
+    "$JS.API.CONSUMER.DELETE.{0}.*",
     "$JS.API.CONSUMER.MSG.NEXT.{0}.*",
     "$JS.API.STREAM.INFO.{0}",
 )

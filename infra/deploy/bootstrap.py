@@ -39,7 +39,7 @@ async def bootstrap(settings: BootstrapSettings, hosts: Sequence[HostId]) -> Non
 
     Raises Unavailable, Narrowing, ApiError; what was done until then is done, and repeating goes on.
     """
-    client = await connect(settings.nats_url, settings.nats_seed_file, NAME, lambda: None)
+    client = await connect(settings.nats_url, settings.nats_seed_file, NAME, lambda _: None)
     try:
         wanted = streams(settings.evt_max_bytes, settings.cmd_max_bytes, settings.replicas)
         await ensure_streams(client, wanted)

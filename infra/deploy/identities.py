@@ -26,7 +26,7 @@ def seed_file(folder: Path, name: str) -> Path:
 
 def write_secret(path: Path, text: str) -> None:
     """Write *text* so that only its owner can read it, whole or not at all."""
-    draft = path.with_suffix(".draft")
+    draft = path.with_name(f"{path.name}.draft")
     draft.unlink(missing_ok=True)
     with os.fdopen(os.open(draft, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o600), "w") as file:
         file.write(text + "\n")

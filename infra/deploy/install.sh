@@ -13,6 +13,9 @@ for package in $PACKAGES; do
     status=$(dpkg-query -W -f='${Status}' "$package" 2>/dev/null || true)
     [ "$status" = "install ok installed" ] || missing="$missing $package"
 done
+# Any PostgreSQL from 15 on will do; Debian's, where there is none.
+ls /usr/lib/postgresql/1[5-9]/bin/initdb /usr/lib/postgresql/[2-9][0-9]/bin/initdb >/dev/null 2>&1 ||
+    missing="$missing postgresql"
 if [ -n "$missing" ]; then
     if [ "$(id -u)" -ne 0 ]; then
         echo "error: these system packages are missing and only root can install them:$missing" >&2
@@ -22,13 +25,18 @@ if [ -n "$missing" ]; then
     echo "roost: installing system packages:$missing" >&2
     export DEBIAN_FRONTEND=noninteractive
     apt-get update -qq
-    # libvirt's own services stay off: roost's lab starts each host's daemon itself.
+    # The packages' own services and clusters stay off: roost starts servers of its own.
     policy=/usr/sbin/policy-rc.d
     if [ ! -e "$policy" ]; then
         printf '#!/bin/sh\nexit 101\n' > "$policy"
         chmod 755 "$policy"
         trap 'rm -f "$policy"' EXIT
     fi
+    case "$missing" in *postgresql*)
+        apt-get install -qq -y --no-install-recommends postgresql-common >&2
+        sed -i 's/^#\?create_main_cluster.*/create_main_cluster = false/' /etc/postgresql-common/createcluster.conf
+        ;;
+    esac
     # shellcheck disable=SC2086 - a list of words is what apt-get takes
     apt-get install -qq -y --no-install-recommends $missing >&2
 fi

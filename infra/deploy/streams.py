@@ -6,6 +6,7 @@ from typing import Any
 from nats.aio.client import Client
 
 from events import subjects
+from events.codec import BODY_MAX
 from events.ids import HostId
 from infra.deploy.accounts import COMMAND_CONSUMER
 from infra.eventlog.jetstream import ApiError, ask
@@ -13,6 +14,9 @@ from infra.eventlog.jetstream import ApiError, ask
 DAY_NS = 24 * 3600 * 10**9
 ACK_WAIT_NS = 30 * 10**9
 """Longer than a leader's loss (9 s) and an append's patience together: nothing comes again too early."""
+
+MESSAGE_MAX = BODY_MAX + 16 * 1024
+"""Bytes of one message with its headers: what nobody would read need not be stored."""
 
 ERR_STREAM_NOT_FOUND = 10059
 ERR_CONSUMER_NOT_FOUND = 10014
@@ -32,6 +36,7 @@ def streams(evt_max_bytes: int, cmd_max_bytes: int, replicas: int) -> Mapping[st
         "deny_delete": True,
         "deny_purge": True,
         "allow_direct": False,
+        "max_msg_size": MESSAGE_MAX,
     }
     return {
         "EVT": {
@@ -48,27 +53,54 @@ def streams(evt_max_bytes: int, cmd_max_bytes: int, replicas: int) -> Mapping[st
             "max_bytes": cmd_max_bytes,
             "max_age": 30 * DAY_NS,
         },
-        "DEAD": {**kept, "subjects": ["dead.*"], "max_bytes": cmd_max_bytes},
+        # What nobody could read must never hold up what can be read: the oldest of it goes.
+        "DEAD": {
+            **kept,
+            "subjects": ["dead.*"],
+            "max_bytes": cmd_max_bytes,
+            "discard": "old",
+            "deny_purge": False,
+            "max_msg_size": -1,
+        },
     }
 
 
 async def ensure_streams(client: Client, wanted: Mapping[str, dict[str, Any]]) -> None:
-    """Make what is missing and widen what is there; raises Narrowing, ApiError, Unavailable."""
+    """Make what is missing and widen what is there; raises Narrowing before anything is changed.
+
+    Raises ApiError and Unavailable as well; repeating goes on where it ended.
+    """
+    found = {name: await _config(client, name) for name in wanted}
     for name, config in wanted.items():
-        try:
-            found = (await ask(client, f"$JS.API.STREAM.INFO.{name}", {}))["config"]
-        except ApiError as err:
-            if err.code != ERR_STREAM_NOT_FOUND:
-                raise
+        _refuse_narrowing(name, found[name] or {}, config)
+    for name, config in wanted.items():
+        there = found[name]
+        if there is None:
             await ask(client, f"$JS.API.STREAM.CREATE.{name}", {"name": name, **config})
-            continue
-        for limit in ("max_bytes", "max_age", "num_replicas"):
-            if 0 < config.get(limit, 0) < found.get(limit, 0):
-                raise Narrowing(
-                    f"stream {name}: {limit} is {found[limit]} and cannot become {config[limit]}; "
-                    "nothing was changed"
-                )
-        await ask(client, f"$JS.API.STREAM.UPDATE.{name}", {**found, "name": name, **config})
+        else:
+            await ask(client, f"$JS.API.STREAM.UPDATE.{name}", {**there, "name": name, **config})
+
+
+async def _config(client: Client, name: str) -> dict[str, Any] | None:
+    try:
+        config: dict[str, Any] = (await ask(client, f"$JS.API.STREAM.INFO.{name}", {}))["config"]
+    except ApiError as err:
+        if err.code != ERR_STREAM_NOT_FOUND:
+            raise
+        return None
+    return config
+
+
+def _refuse_narrowing(name: str, there: Mapping[str, Any], wanted: Mapping[str, Any]) -> None:
+    """Compare each limit; zero and below mean that there is none."""
+    for limit in ("max_bytes", "max_age", "num_replicas", "max_msg_size"):
+        before, after = there.get(limit, wanted.get(limit, 0)), wanted.get(limit, 0)
+        if after > 0 and (before <= 0 or after < before):
+            has = before if before > 0 else "unlimited"
+            raise Narrowing(f"stream {name}: {limit} is {has} and cannot become {after}; nothing was changed")
+    lost = set(there.get("subjects", [])) - set(wanted["subjects"])
+    if lost:
+        raise Narrowing(f"stream {name} would lose the subjects {sorted(lost)}; nothing was changed")
 
 
 async def ensure_command_consumer(client: Client) -> None:

@@ -14,6 +14,7 @@ RESTARTS_MAX = 20
 """Restarts of one service in one run; then it is given up, and the run with it."""
 WATCH_S = 0.2
 READY_TIMEOUT_S = 30.0
+ANSWER_TIMEOUT_S = 2.0
 
 
 @dataclass
@@ -103,10 +104,12 @@ async def _is_ready(port: int) -> bool:
     if not answers(port):
         return False
     try:
-        reader, writer = await asyncio.open_connection("127.0.0.1", port)
-        writer.write(b"GET /readyz HTTP/1.1\r\n\r\n")
-        line = await reader.readline()
-        writer.close()
-    except OSError:
+        async with asyncio.timeout(ANSWER_TIMEOUT_S):
+            reader, writer = await asyncio.open_connection("127.0.0.1", port)
+            try:
+                writer.write(b"GET /readyz HTTP/1.1\r\n\r\n")
+                return b" 200 " in await reader.readline()
+            finally:
+                writer.close()
+    except OSError:  # a time-out is one too
         return False
-    return b" 200 " in line

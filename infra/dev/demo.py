@@ -3,20 +3,18 @@
 import argparse
 import asyncio
 import os
-import shutil
 import sys
-import tempfile
 import time
 from dataclasses import dataclass, field
-from pathlib import Path
 from uuid import UUID
 
 from events import codec
 from events.envelope import Envelope
 from events.ids import Seq
 from infra.deploy.identities import seed_file
+from infra.dev.interrupt import until_signalled
 from infra.dev.main import banner
-from infra.dev.stack import Stack, Wanted
+from infra.dev.stack import Stack, Wanted, temporary_folder
 from infra.eventlog.connection import closer, connect
 from infra.eventlog.jetstream import JetStreamLog
 from infra.lab.failure import LabFailed
@@ -137,11 +135,11 @@ class Show:
 async def perform(show: Show) -> None:
     """Take one VM through its whole life."""
     stack = show.stack
-    client = await connect(stack.nats.url, seed_file(stack.keys, "bootstrap"), "bootstrap", lambda: None)
+    client = await connect(stack.nats.url, seed_file(stack.keys, "bootstrap"), "bootstrap", lambda _: None)
     log, commands = (JetStreamLog(client, stream, random_id) for stream in ("EVT", "CMD"))
     try:
         async with background(show.follow(log, commands)):
-            await show.following.wait()
+            await asyncio.wait_for(show.following.wait(), COMMAND_TIMEOUT_S)
             await show.roost(
                 "create", *["vm", "create", "demo", "--image", "tiny", "--cpu", "1", "--memory", "128M"]
             )
@@ -170,16 +168,21 @@ async def demo(wanted: Wanted) -> None:
     print("roost: one command through the whole chain" + PICTURE, flush=True)
     stack = Stack(wanted, lambda line: print(f"  {line}", flush=True))
     show = Show(stack)
-    began = time.monotonic()
-    try:
+
+    async def run() -> None:
+        began = time.monotonic()
         await stack.start()
         show.rows.append(("everything up", time.monotonic() - began))
         print(banner(stack), flush=True)
         await perform(show)
-    finally:
+
+    async def stop() -> None:
         began = time.monotonic()
         await stack.stop()
         show.rows.append(("everything down", time.monotonic() - began))
+
+    if await until_signalled(run(), stop, lambda line: print(f"  {line}", flush=True)):
+        raise DemoFailed("it was interrupted; everything that was started has been stopped")
     print(f"\n{show.table()}\n\nDone: everything that was started has been stopped.", flush=True)
 
 
@@ -187,21 +190,16 @@ def main() -> None:
     """Run the demo; on a failure say what, why and what to try, and end with 1."""
     parser = argparse.ArgumentParser(prog="python -m infra.dev.demo", description=__doc__)
     parser.add_argument("--hypervisor", choices=["libvirt", "sim"], default="libvirt")
-    data = Path(tempfile.mkdtemp(prefix="roost-demo-"))
-    data.chmod(0o711)  # PostgreSQL's user has to pass through
+    hypervisor = parser.parse_args().hypervisor
+    wanted = Wanted(temporary_folder("roost-demo-"), hypervisor=hypervisor, api_port=0, ephemeral=True)
     try:
-        asyncio.run(demo(Wanted(data, hypervisor=parser.parse_args().hypervisor, api_port=0)))
+        asyncio.run(demo(wanted))
     except ConfigInvalid as err:
-        print(
-            f"error: {err}\ntry:   the above, or `make demo HYPERVISOR=sim` for simulated hosts",
-            file=sys.stderr,
-        )
+        print(f"error: {err}\n{INSTEAD}", file=sys.stderr)
         sys.exit(EX_CONFIG)
     except (DemoFailed, Unavailable, LabFailed) as err:
         print(f"error: the demo failed: {err}\n{HINT}", file=sys.stderr)
         sys.exit(1)
-    finally:
-        shutil.rmtree(data, ignore_errors=True)
 
 
 if __name__ == "__main__":

@@ -2,15 +2,13 @@
 
 import argparse
 import asyncio
-import shutil
-import signal
 import sys
-import tempfile
 from importlib.metadata import version
 from pathlib import Path
 
 from infra.dev.hosts import choose
-from infra.dev.stack import API_PORT, Stack, Wanted
+from infra.dev.interrupt import until_signalled
+from infra.dev.stack import API_PORT, Stack, Wanted, temporary_folder
 from infra.lab.failure import LabFailed
 from infra.runtime.errors import ConfigInvalid, Unavailable
 from infra.runtime.settings import EX_CONFIG
@@ -90,42 +88,32 @@ def _environment(stack: Stack) -> list[str]:
     return [f"For another terminal:  export ROOST_URL={stack.url} ROOST_TOKEN_FILE={data / 'token'}"]
 
 
-async def live(wanted: Wanted, *, ephemeral: bool) -> None:
+async def live(wanted: Wanted) -> None:
     """Start, serve until a signal, stop; a signal during the start ends that as well."""
-    ourselves = asyncio.current_task()
-    assert ourselves is not None
-    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
-        asyncio.get_running_loop().add_signal_handler(number, ourselves.cancel)
     stack = Stack(wanted, say)
-    try:
+
+    async def serve() -> None:
         await stack.start()
         print(banner(stack), file=sys.stderr, flush=True)
-        print(ready(stack, ephemeral), flush=True)
+        print(ready(stack, wanted.ephemeral), flush=True)
         await stack.children.watch(say)
-    except asyncio.CancelledError:
-        say("stopping")
-    finally:
-        await stack.stop()
+
+    await until_signalled(serve(), stack.stop, say)
 
 
 def main() -> None:
     """Parse, run, and say what failed, why, and what to try."""
     args = arguments().parse_args()
-    data = Path(tempfile.mkdtemp(prefix="roost-dev-")) if args.ephemeral else args.data
-    if args.ephemeral:
-        data.chmod(0o711)  # ours alone to list, but PostgreSQL's user has to pass through
-    wanted = Wanted(data.resolve(), hosts=args.hosts, hypervisor=args.hypervisor, api_port=args.port)
+    data = temporary_folder("roost-dev-") if args.ephemeral else args.data.resolve()
+    wanted = Wanted(data, args.hosts, args.hypervisor, api_port=args.port, ephemeral=args.ephemeral)
     try:
-        asyncio.run(live(wanted, ephemeral=args.ephemeral))
+        asyncio.run(live(wanted))
     except ConfigInvalid as err:
         print(f"error: {err}", file=sys.stderr)
         sys.exit(EX_CONFIG)
     except (Unavailable, LabFailed) as err:
         print(f"error: {err}", file=sys.stderr)
         sys.exit(1)
-    finally:
-        if args.ephemeral:
-            shutil.rmtree(data, ignore_errors=True)
 
 
 if __name__ == "__main__":

@@ -4,6 +4,7 @@ import fcntl
 import os
 import secrets
 import shutil
+import tempfile
 from collections.abc import Callable, Mapping
 from contextlib import AsyncExitStack
 from dataclasses import dataclass, field
@@ -36,6 +37,8 @@ class Wanted:
     hosts: int = 2
     hypervisor: Hypervisor = "auto"
     api_port: int = API_PORT
+    ephemeral: bool = False
+    """Remove everything at the end."""
     guest_cache: Path = Path(".cache/guest")
 
 
@@ -85,6 +88,8 @@ class Stack:
     async def _start(self) -> None:
         data = self.wanted.data
         data.mkdir(parents=True, exist_ok=True)
+        if self.wanted.ephemeral:
+            self._closing.callback(shutil.rmtree, data, ignore_errors=True)
         self._lock(data)
         (data / "logs").mkdir(exist_ok=True)
         self.real = choose(self.wanted.hypervisor).real
@@ -125,6 +130,8 @@ class Stack:
         self._closing.callback(self.nats.stop)
         self.nats.start(keys)
         self.postgres = EmbeddedPostgres(data / "postgres", self.keys, POSTGRES_PORT)
+        if self.wanted.ephemeral:
+            self._closing.callback(self.postgres.remove)
         self._closing.callback(self.postgres.stop)
         self.postgres.start()
 
@@ -185,6 +192,8 @@ def _pretend_image(folder: Path) -> None:
     (folder / "image.json").write_text(manifest)
 
 
-def forget(data: Path) -> None:
-    """Remove a data folder and what lies elsewhere on its behalf."""
-    shutil.rmtree(data, ignore_errors=True)
+def temporary_folder(prefix: str) -> Path:
+    """Make a folder that is not kept: ours alone to list, but PostgreSQL's user passes through."""
+    folder = Path(tempfile.mkdtemp(prefix=prefix))
+    folder.chmod(0o711)
+    return folder

@@ -5,6 +5,7 @@ import importlib.util
 import os
 import pwd
 import secrets
+import shutil
 import signal
 import stat
 import subprocess
@@ -88,6 +89,7 @@ class EmbeddedPostgres:
     def start(self) -> None:
         """Make the data folder if it is new, and start; raises Unavailable with the server's own words."""
         if not self._password_file.exists():
+            self.remove()  # its password is lost: the folder that held it was removed, this lay elsewhere
             self._password_file.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
             write_secret(self._password_file, secrets.token_hex(16))
         if not (self.folder / "PG_VERSION").exists():
@@ -108,6 +110,10 @@ class EmbeddedPostgres:
         if self.process is not None:
             self.process.stop()
 
+    def remove(self) -> None:
+        """Remove the data folder, wherever it is."""
+        shutil.rmtree(self.folder, ignore_errors=True)
+
     def _accepts(self) -> bool:
         """Read the server's own word on its state (since PostgreSQL 10) from its lock file.
 
@@ -121,33 +127,41 @@ class EmbeddedPostgres:
         return len(lines) > 7 and lines[0] == str(self.process.popen.pid) and lines[7].strip() == "ready"
 
     def _initdb(self) -> None:
+        """Make the cluster with our database beside its place; only a whole one is moved there."""
         self.folder.parent.mkdir(mode=0o711, parents=True, exist_ok=True)
-        self.folder.mkdir(mode=0o700, exist_ok=True)
+        draft = self.folder.with_suffix(".new")
+        shutil.rmtree(draft, ignore_errors=True)
+        draft.mkdir(mode=0o700)
         password = self.folder.with_suffix(".password")
         write_secret(password, self._password_file.read_text().strip())
         if self._user is not None:
-            os.chown(self.folder, self._user.uid, self._user.gid)
+            os.chown(draft, self._user.uid, self._user.gid)
             os.chown(password, self._user.uid, self._user.gid)
         flags = ["--auth=scram-sha-256", f"--pwfile={password}", "--no-locale", "--no-instructions"]
         try:
-            self._run("initdb", "-D", str(self.folder), "-U", USER, "-E", "UTF8", *flags)
+            self._run("initdb", "-D", str(draft), "-U", USER, "-E", "UTF8", *flags)
         finally:
             password.unlink(missing_ok=True)
         # In single-user mode no client program and no password is needed to make our database.
-        single = ("postgres", "--single", "-D", str(self.folder), "postgres")
+        single = ("postgres", "--single", "-D", str(draft), "postgres")
         self._run(*single, stdin=f"CREATE DATABASE {DATABASE}\n".encode())
+        draft.rename(self.folder)
 
     def _run(self, program: str, *args: str, stdin: bytes = b"") -> None:
-        done = subprocess.run(
-            [str(self._bin / program), *args],
-            input=stdin,
-            capture_output=True,
-            timeout=INITDB_TIMEOUT_S,
-            check=False,
-            cwd="/",
-            user=self._user.uid if self._user else None,
-            group=self._user.gid if self._user else None,
-        )
+        try:
+            done = subprocess.run(
+                [str(self._bin / program), *args],
+                input=stdin,
+                capture_output=True,
+                timeout=INITDB_TIMEOUT_S,
+                check=False,
+                cwd="/",
+                user=self._user.uid if self._user else None,
+                group=self._user.gid if self._user else None,
+                start_new_session=True,  # Ctrl-C ends us, and we end in order
+            )
+        except subprocess.TimeoutExpired as err:
+            raise Unavailable("PostgreSQL", f"{program} did not end within {INITDB_TIMEOUT_S:g} s") from err
         if done.returncode != 0:
             why = done.stderr.decode(errors="replace")
             raise Unavailable("PostgreSQL", f"{program} ended with {done.returncode}:\n{why}")

@@ -5,20 +5,22 @@ from collections.abc import Awaitable, Callable
 from pathlib import Path
 
 import nats
+import nkeys
 import structlog
 from nats.aio.client import Client
 from nats.errors import Error as NatsError
 
-from infra.runtime.errors import Unavailable
+from infra.eventlog.pull import why
+from infra.runtime.errors import ConfigInvalid, Unavailable
 
 CONNECT_TIMEOUT_S = 3.0
-DRAIN_TIMEOUT_S = 2.0
+FLUSH_TIMEOUT_S = 2
 RECONNECT_WAIT_S = 0.25
 PING_INTERVAL_S = 5
 
 
-async def connect(url: str, seed_file: Path, name: str, on_closed: Callable[[], None]) -> Client:
-    """Connect as the identity in *seed_file*; raises Unavailable, and then the caller tries again.
+async def connect(url: str, seed_file: Path, name: str, on_closed: Callable[[str], None]) -> Client:
+    """Connect as the identity in *seed_file*; raises Unavailable (try again) or ConfigInvalid (mend it).
 
     *name* prefixes the inbox, which is all that this identity may subscribe to for answers. Once connected
     the client reconnects by itself for ever, but for errors that the library takes as final: then
@@ -32,10 +34,10 @@ async def connect(url: str, seed_file: Path, name: str, on_closed: Callable[[], 
             log.error("nats_permission_refused", reason=str(err))
 
     async def closed() -> None:
-        on_closed()
+        on_closed("NATS closed the connection for good")
 
+    seed = _seed(seed_file)
     try:
-        seed = seed_file.read_text().strip()
         async with asyncio.timeout(CONNECT_TIMEOUT_S):
             return await nats.connect(
                 url,
@@ -51,17 +53,29 @@ async def connect(url: str, seed_file: Path, name: str, on_closed: Callable[[], 
                 closed_cb=closed,
             )
     except (NatsError, OSError, TimeoutError) as err:
-        raise Unavailable("NATS", f"{url}: {err or type(err).__name__}") from err
+        raise Unavailable("NATS", f"{url}: {why(err)}") from err
 
 
 def closer(client: Client) -> Callable[[], Awaitable[None]]:
-    """Give what finishes the work under way, within a bound, and disconnects."""
+    """Give what sends out what is under way, within a bound, and disconnects."""
 
     async def close() -> None:
         try:
-            async with asyncio.timeout(DRAIN_TIMEOUT_S):
-                await client.drain()
+            await client.flush(FLUSH_TIMEOUT_S)
         except (NatsError, OSError, TimeoutError):
-            await client.close()
+            pass  # The server is away or frozen: what it has not got will be sent again by whoever needs it.
+        await client.close()
 
     return close
+
+
+def _seed(file: Path) -> str:
+    """Read an nkey's seed; raises ConfigInvalid naming the file and what should be in it."""
+    try:
+        seed = file.read_text().strip()
+        nkeys.from_seed(seed.encode())
+    except OSError as err:
+        raise ConfigInvalid(f"the seed file {file} cannot be read: {err.strerror}") from err
+    except (nkeys.NkeysError, ValueError, AssertionError) as err:
+        raise ConfigInvalid(f"the seed file {file} holds no nkey seed (58 characters, SU...)") from err
+    return seed

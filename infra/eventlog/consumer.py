@@ -8,10 +8,12 @@ from nats.errors import Error as NatsError
 from nats.js.errors import Error as JetStreamError
 
 from infra.eventlog.port import Delivery, Recorded
-from infra.eventlog.pull import ConsumerGone, Puller, recorded
+from infra.eventlog.pull import ConsumerGone, Puller, recorded, why
 from infra.runtime.errors import Unavailable
 
 ACK_TIMEOUT_S = 2.0
+BATCH = 64
+"""Messages asked for ahead: a reader that dies holds no more than these back until their time is up."""
 
 
 class JetStreamDelivery:
@@ -27,20 +29,20 @@ class JetStreamDelivery:
         try:
             await self._message.ack_sync(timeout=ACK_TIMEOUT_S)
         except (NatsError, JetStreamError, OSError, TimeoutError) as err:
-            raise Unavailable("event log", f"acknowledgement: {err or type(err).__name__}") from err
+            raise Unavailable("event log", f"acknowledgement: {why(err)}") from err
 
     async def retry(self, delay_s: float) -> None:
         try:
             await self._message.nak(delay=delay_s)
         except (NatsError, JetStreamError, OSError) as err:
-            raise Unavailable("event log", f"nak: {err or type(err).__name__}") from err
+            raise Unavailable("event log", f"nak: {why(err)}") from err
 
 
 class JetStreamConsumer:
     """The durable consumer *name* on *stream*, as `port.Consumer` describes it."""
 
     def __init__(self, client: Client, stream: str, name: str) -> None:
-        self._puller = Puller(client, stream, name)
+        self._puller = Puller(client, stream, name, BATCH)
 
     async def fetch(self, most: int, wait_s: float) -> Sequence[Delivery]:
         try:
@@ -49,4 +51,9 @@ class JetStreamConsumer:
             raise Unavailable("event log", f"{err}; `python -m infra.deploy.bootstrap` makes it") from err
 
     async def close(self) -> None:
-        await self._puller.close()
+        """Give back what was fetched ahead, so that another reader has it at once."""
+        for message in await self._puller.close():
+            try:
+                await message.nak()
+            except (NatsError, JetStreamError, OSError):
+                return  # The connection is gone: it comes again when its time is up.

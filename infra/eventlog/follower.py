@@ -18,14 +18,18 @@ class JetStreamFollower:
         client: Client,
         stream: str,
         after: Seq,
+        *,
         make_consumer: Callable[[Seq], Awaitable[str]],
+        drop_consumer: Callable[[str], Awaitable[None]],
         last_seq: Callable[[], Awaitable[Seq]],
     ) -> None:
         self._client = client
         self._stream = stream
         self._position = after
         self._make_consumer = make_consumer
+        self._drop_consumer = drop_consumer
         self._last_seq = last_seq
+        self._consumer = ""
         self._puller: Puller | None = None
         self._delivered = 0
 
@@ -42,11 +46,13 @@ class JetStreamFollower:
         except (Unavailable, ConsumerGone) as err:
             await self.close()
             raise Unavailable("event log", str(err)) from err
-        taken = []
+        taken: list[Recorded] = []
         for message in messages:
             if message.metadata.sequence.consumer != self._delivered + 1:
                 # One was lost between server and client: begin again after the last that was whole.
                 await self.close()
+                if not taken:
+                    raise Unavailable("event log", f"a message after {self._position} was lost on its way")
                 break
             self._delivered += 1
             taken.append(recorded(message))
@@ -55,9 +61,11 @@ class JetStreamFollower:
         return taken
 
     async def close(self) -> None:
+        """Forget the consumer here and on the server, which allows 1,000 on a stream."""
         if self._puller is not None:
-            await self._puller.close()
-            self._puller = None
+            puller, self._puller = self._puller, None
+            await puller.close()
+            await self._drop_consumer(self._consumer)
 
     async def _begin(self) -> None:
         last = await self._last_seq()
@@ -66,5 +74,5 @@ class JetStreamFollower:
                 f"stream {self._stream} ends at {last}, this reader was at {self._position} already: "
                 "the log lost events or was made anew. Restore it before anything is decided on it"
             )
-        name = await self._make_consumer(self._position)
-        self._puller, self._delivered = Puller(self._client, self._stream, name), 0
+        self._consumer = await self._make_consumer(self._position)
+        self._puller, self._delivered = Puller(self._client, self._stream, self._consumer), 0

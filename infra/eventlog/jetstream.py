@@ -14,8 +14,8 @@ from nats.errors import NoRespondersError
 
 from events.ids import Seq
 from infra.eventlog.follower import JetStreamFollower
-from infra.eventlog.port import BATCH_MAX, Conflict, Guards, LogFull, Recorded, Write
-from infra.eventlog.pull import ConsumerGone, Puller, as_id, recorded
+from infra.eventlog.port import BATCH_MAX, Conflict, Guards, LogFull, Recorded, Write, check_guards
+from infra.eventlog.pull import ConsumerGone, Puller, as_id, recorded, why
 from infra.runtime.backoff import delays_s
 from infra.runtime.errors import Unavailable
 
@@ -23,7 +23,7 @@ REQUEST_TIMEOUT_S = 2.0
 APPEND_PATIENCE_S = 8.0
 """How long an append is tried before its caller hears Unavailable: longer than a leader's election."""
 
-INACTIVE_NS = 60 * 10**9
+INACTIVE_NS = 20 * 10**9
 """After which the server forgets a follower's consumer."""
 
 ERR_NO_MESSAGE = 10037
@@ -57,9 +57,11 @@ async def request(
     try:
         answer = await client.request(subject, body, timeout=REQUEST_TIMEOUT_S, headers=headers)
     except NoRespondersError as err:
-        raise Unavailable("event log", f"nobody answers at {subject}: no leader, or no such stream") from err
+        raise Unavailable(
+            "event log", "nobody answers for the stream: no leader yet, or it is not there"
+        ) from err
     except (NatsError, OSError, TimeoutError) as err:
-        raise Unavailable("event log", f"{subject}: {err or type(err).__name__}") from err
+        raise Unavailable("event log", why(err)) from err
     found: dict[str, Any] = json.loads(answer.data)
     if "error" in found:
         raise ApiError(found["error"])
@@ -82,6 +84,7 @@ class JetStreamLog:
         """
         if not 0 < len(writes) <= BATCH_MAX:
             raise ValueError(f"{len(writes)} messages in one append; 1 to {BATCH_MAX} are possible")
+        check_guards(writes, guards)
         deadline = asyncio.get_running_loop().time() + APPEND_PATIENCE_S
         waits = delays_s(0.005, 0.25)
         messages = _with_guards(writes, guards)
@@ -127,6 +130,7 @@ class JetStreamLog:
             raise Unavailable("event log", str(err)) from err
         finally:
             await puller.close()
+            await self._drop_consumer(name)
         return found
 
     async def last_seq(self) -> Seq:
@@ -141,7 +145,14 @@ class JetStreamLog:
             start = {"deliver_policy": "by_start_sequence", "opt_start_seq": after + 1}
             return (await self._make_consumer(start | {"filter_subjects": list(patterns)}))[0]
 
-        return JetStreamFollower(self._client, self._stream, after, make_consumer, self.last_seq)
+        return JetStreamFollower(
+            self._client,
+            self._stream,
+            after,
+            make_consumer=make_consumer,
+            drop_consumer=self._drop_consumer,
+            last_seq=self.last_seq,
+        )
 
     async def _send(self, messages: Sequence[tuple[str, bytes, dict[str, str]]]) -> dict[str, Any]:
         """Publish one message, or an atomic batch (NATS ADR-50) whose last message commits it."""
@@ -152,7 +163,7 @@ class JetStreamLog:
                 try:
                     await self._client.publish(subject, body, headers=head)
                 except (NatsError, OSError) as err:
-                    raise Unavailable("event log", f"{err or type(err).__name__}") from err
+                    raise Unavailable("event log", why(err)) from err
             subject, body, headers = messages[-1]
             headers = headers | {
                 "Nats-Batch-Id": batch,
@@ -189,10 +200,17 @@ class JetStreamLog:
         return Recorded(
             Seq(message["seq"]),
             message["subject"],
-            _header_id(base64.b64decode(message.get("hdrs", "")).decode()),
+            _header_id(base64.b64decode(message.get("hdrs", "")).decode(errors="replace")),
             base64.b64decode(message.get("data", "")),
             datetime.fromisoformat(message["time"][:26].rstrip("Z")).replace(tzinfo=UTC),
         )
+
+    async def _drop_consumer(self, name: str) -> None:
+        """Ask the server to forget a consumer; where that fails it does so by itself after INACTIVE_NS."""
+        try:
+            await self._client.publish(f"$JS.API.CONSUMER.DELETE.{self._stream}.{name}", b"")
+        except (NatsError, OSError):
+            pass  # Not connected: then it is inactive from now on.
 
     async def _make_consumer(self, config: Mapping[str, Any]) -> tuple[str, int]:
         """Make a consumer in the server's memory; give its name and how many messages wait."""

@@ -8,7 +8,17 @@ from datetime import UTC, datetime, timedelta
 from enum import Enum
 
 from events.ids import Seq
-from infra.eventlog.port import BATCH_MAX, Conflict, Corrupt, Delivery, Guards, LogFull, Recorded, Write
+from infra.eventlog.port import (
+    BATCH_MAX,
+    Conflict,
+    Corrupt,
+    Delivery,
+    Guards,
+    LogFull,
+    Recorded,
+    Write,
+    check_guards,
+)
 from infra.runtime.errors import Unavailable
 
 EPOCH = datetime(2000, 1, 1, tzinfo=UTC)
@@ -55,10 +65,7 @@ class MemoryLog:
     async def append(self, writes: Sequence[Write], guards: Guards) -> Seq:
         if not 0 < len(writes) <= BATCH_MAX:
             raise ValueError(f"{len(writes)} messages in one append; 1 to {BATCH_MAX} are possible")
-        if len(guards.keys() - {write.subject for write in writes}) > sum(
-            w.subject not in guards for w in writes
-        ):
-            raise ValueError("no message is left to carry the guards")
+        check_guards(writes, guards)
         fault = self._stream.faults.popleft() if self._stream.faults else None
         if fault is Fault.FULL:
             raise LogFull("stream memory: maximum bytes exceeded (10077)")

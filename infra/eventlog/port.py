@@ -53,6 +53,19 @@ Guards = Mapping[str, Seq]
 """Literal subject to the sequence of the last message on it that the decision saw; 0: none."""
 
 
+def check_guards(writes: Sequence[Write], guards: Guards) -> None:
+    """Refuse what could not be resolved after a lost answer, or not be carried; raises ValueError.
+
+    A lost answer is resolved by reading what followed a guard on a written subject. A guard on a subject
+    that is only read rides on a message that has no guard of its own.
+    """
+    written = {write.subject for write in writes}
+    if not written & guards.keys() and (len(writes) > 1 or guards):
+        raise ValueError("no written subject is guarded: a lost answer could not be resolved")
+    if len(guards.keys() - written) > sum(write.subject not in guards for write in writes):
+        raise ValueError("no message is left to carry the guard on a subject that is only read")
+
+
 class Follower(Protocol):
     """A position in the log that moves on."""
 

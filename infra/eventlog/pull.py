@@ -14,7 +14,9 @@ from uuid import UUID
 from nats.aio.client import Client
 from nats.aio.msg import Msg
 from nats.aio.subscription import Subscription
+from nats.errors import ConnectionClosedError, ConnectionReconnectingError, OutboundBufferLimitError
 from nats.errors import Error as NatsError
+from nats.errors import TimeoutError as NatsTimeout
 
 from events.ids import Seq
 from infra.eventlog.port import Recorded
@@ -25,7 +27,10 @@ EXPIRY_SLACK_S = 1.0
 REQUEST_BATCH = 256
 """Messages that a standing request asks for: what may lie in the client's queue at most."""
 
-STATUS_RENEW = {"404", "408"}  # nothing there, or expired: ask again
+NOTHING_THERE = {"404", "408"}
+"""Statuses of a request that is over without any harm: none waits, or it expired."""
+
+CONSUMER_DELETED = "Consumer Deleted"
 
 
 class ConsumerGone(Exception):
@@ -46,16 +51,21 @@ class Puller:
         self._owed = 0
         self._asked_at = 0.0
         self._asked_on = -1
+        self._refused: Unavailable | ConsumerGone | None = None
 
     async def next(self, most: int, wait_s: float) -> Sequence[Msg]:
         """Wait up to *wait_s* for the first message, then take what is there, up to *most*.
 
-        Raises Unavailable where the server cannot be asked, ConsumerGone where it has no such consumer.
+        Raises Unavailable where the server cannot be asked, ConsumerGone where it has no such consumer;
+        what came before such an answer is handed out first.
         """
         loop = asyncio.get_running_loop()
         deadline = loop.time() + wait_s
         taken: list[Msg] = []
         while not taken:
+            if self._refused is not None and self._queue.empty():
+                refused, self._refused = self._refused, None
+                raise refused
             await self._ask()
             try:
                 async with asyncio.timeout_at(
@@ -69,13 +79,17 @@ class Puller:
                 self._settle(self._queue.get_nowait(), taken)
         return taken
 
-    async def close(self) -> None:
-        """Stop listening; messages not handed out are forgotten."""
+    async def close(self) -> Sequence[Msg]:
+        """Stop listening; give the messages that were not handed out."""
+        left: list[Msg] = []
+        while not self._queue.empty():
+            self._settle(self._queue.get_nowait(), left)
         if self._subscription is not None and not self._client.is_closed:
             try:
                 await self._subscription.unsubscribe()
             except NatsError:
                 pass  # The connection is going; the server forgets the subscription with it.
+        return left
 
     async def _ask(self) -> None:
         loop = asyncio.get_running_loop()
@@ -93,21 +107,28 @@ class Puller:
                 )
             await self._client.publish(self._subject, json.dumps(request).encode(), reply=self._inbox)
         except (NatsError, OSError) as err:
-            raise Unavailable("NATS", f"{self._what}: {err or type(err).__name__}") from err
+            raise Unavailable("NATS", f"{self._what}: {why(err)}") from err
         self._owed, self._asked_at, self._asked_on = self._batch, loop.time(), connection
 
     def _settle(self, message: Msg, taken: list[Msg]) -> None:
-        status = (message.headers or {}).get("Status")
-        if status is None:
+        """Take a message, or learn from a status that the request is over.
+
+        A status comes on our own inbox. A stored message comes on its own subject, whatever headers its
+        writer gave it: told apart by headers, a host could write one that stops every reader for ever.
+        """
+        if message.subject != self._inbox:
             self._owed -= 1
             taken.append(message)
-        elif status == "100":
             return
-        else:
-            self._owed = 0
-            if status not in STATUS_RENEW:
-                reason = (message.headers or {}).get("Description", "")
-                raise ConsumerGone(f"{self._what}: {status} {reason}")
+        headers = message.headers or {}
+        status, reason = headers.get("Status", ""), headers.get("Description", "")
+        if status == "100":
+            return
+        self._owed = 0
+        if status == "503" or reason == CONSUMER_DELETED:
+            self._refused = ConsumerGone(f"{self._what}: {status} {reason}")
+        elif status not in NOTHING_THERE:
+            self._refused = Unavailable("NATS", f"{self._what}: {status} {reason}")
 
 
 def recorded(message: Msg) -> Recorded:
@@ -120,6 +141,15 @@ def recorded(message: Msg) -> Recorded:
         message.data,
         meta.timestamp.astimezone(UTC),
     )
+
+
+def why(err: Exception) -> str:
+    """Say in a person's words why the client could not do it."""
+    if isinstance(err, OutboundBufferLimitError | ConnectionClosedError | ConnectionReconnectingError):
+        return "not connected"
+    if isinstance(err, TimeoutError | NatsTimeout):
+        return "no answer in time"
+    return str(err) or type(err).__name__
 
 
 def as_id(text: str | None) -> UUID | None:

@@ -6,6 +6,7 @@ from nats.aio.client import Client
 from nats.aio.msg import Msg
 from nats.errors import Error as NatsError
 
+from infra.eventlog.pull import why
 from infra.runtime.errors import Unavailable
 
 
@@ -20,7 +21,7 @@ class NatsSignals:
         try:
             await self._client.publish(subject, body)
         except (NatsError, OSError) as err:
-            raise Unavailable("NATS", f"{subject}: {err or type(err).__name__}") from err
+            raise Unavailable("NATS", f"{subject}: {why(err)}") from err
 
     async def listen(
         self, pattern: str, heard: Callable[[str, bytes], None]
@@ -31,7 +32,7 @@ class NatsSignals:
         try:
             subscription = await self._client.subscribe(pattern, cb=received)
         except (NatsError, OSError) as err:
-            raise Unavailable("NATS", f"{pattern}: {err or type(err).__name__}") from err
+            raise Unavailable("NATS", f"{pattern}: {why(err)}") from err
 
         async def end() -> None:
             if not self._client.is_closed:

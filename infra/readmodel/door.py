@@ -17,6 +17,9 @@ AWAY = ("08", "25006", "40", "53", "57", "58")
 still read only, rolled back by the server, out of resources, shut down or cancelled, system error.
 """
 
+UNMIGRATED = ("3D000", "42P01")
+"""No such database, no such table: the bootstrap has not been there yet, and whoever waits will see it come."""
+
 
 @contextmanager
 def at_the_door() -> Iterator[None]:
@@ -43,10 +46,18 @@ def _is_away(err: BaseException) -> bool:
         return True
     if isinstance(err, DBAPIError) and err.connection_invalidated:
         return True
-    cause = err.orig if isinstance(err, DBAPIError) else err
-    return str(getattr(cause, "sqlstate", None) or "").startswith(AWAY)
+    return _state(err).startswith(AWAY + UNMIGRATED)
 
 
 def _story(err: BaseException) -> str:
-    cause = err.orig if isinstance(err, DBAPIError) and err.orig is not None else err
-    return str(cause).partition("\n")[0] or type(cause).__name__
+    cause = _cause(err)
+    story = str(cause).removeprefix(f"{type(cause)}: ").partition("\n")[0] or type(cause).__name__
+    return f"{story}; the bootstrap has not made it yet" if _state(err) in UNMIGRATED else story
+
+
+def _state(err: BaseException) -> str:
+    return str(getattr(_cause(err), "sqlstate", None) or "")
+
+
+def _cause(err: BaseException) -> BaseException:
+    return err.orig if isinstance(err, DBAPIError) and err.orig is not None else err

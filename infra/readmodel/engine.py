@@ -15,7 +15,9 @@ POOL_SIZE = 4
 KEEPALIVE_S = 10
 
 
-def make_engine(dsn: str, name: str, *, pool_size: int = POOL_SIZE) -> AsyncEngine:
+def make_engine(
+    dsn: str, name: str, *, pool_size: int = POOL_SIZE, statement_timeout_s: float = STATEMENT_TIMEOUT_S
+) -> AsyncEngine:
     """Make an engine for *dsn* (`postgresql+asyncpg://…`); *name* is shown in pg_stat_activity.
 
     It connects when it is first used. Whoever makes it calls `dispose`.
@@ -27,10 +29,10 @@ def make_engine(dsn: str, name: str, *, pool_size: int = POOL_SIZE) -> AsyncEngi
         pool_timeout=CONNECT_TIMEOUT_S,
         connect_args={
             "timeout": CONNECT_TIMEOUT_S,
-            "command_timeout": STATEMENT_TIMEOUT_S + ANSWER_SLACK_S,
+            "command_timeout": statement_timeout_s + ANSWER_SLACK_S,
             "server_settings": {
                 "application_name": f"roost-{name}",
-                "statement_timeout": f"{STATEMENT_TIMEOUT_S:g}s",
+                "statement_timeout": f"{statement_timeout_s:g}s",
                 # A projector whose machine is gone must not hold its locks for hours.
                 "idle_in_transaction_session_timeout": f"{STATEMENT_TIMEOUT_S:g}s",
                 "tcp_keepalives_idle": str(KEEPALIVE_S),

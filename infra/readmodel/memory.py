@@ -3,13 +3,14 @@
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
+from itertools import accumulate
 from typing import TypeVar
 from uuid import UUID
 
 from events.ids import BEGINNING, CommandId, HostId, Seq, VmId
 from events.values import VmPhase
 from events.views import HostView, LoggedEvent, OperationView, Rows, StepView, VmView
-from infra.readmodel.port import PAGE_MAX, Fenced, Turn
+from infra.readmodel.port import HISTORY_BYTES_MAX, PAGE_MAX, Fenced, Turn
 from infra.runtime.errors import Unavailable
 
 YOUNGEST = datetime.max.replace(tzinfo=UTC)
@@ -79,11 +80,13 @@ class MemoryReadModel:
         self, *, vm_id: VmId | None = None, host_id: HostId | None = None, after: Seq, limit: int = PAGE_MAX
     ) -> Sequence[LoggedEvent]:
         found = [
-            event
-            for seq, (event, _) in sorted(self._reach().log.items())
+            (event, raw)
+            for seq, (event, raw) in sorted(self._reach().log.items())
             if seq > after and vm_id in {None, event.vm_id} and host_id in {None, event.host_id}
-        ]
-        return found[: min(limit, PAGE_MAX)]
+        ][: min(limit, PAGE_MAX)]
+        sums = accumulate(len(raw) for _, raw in found)
+        fits = (size <= HISTORY_BYTES_MAX or at == 0 for at, size in enumerate(sums))
+        return [event for (event, _), fit in zip(found, fits, strict=True) if fit]
 
     async def position(self, stream: str) -> Seq:
         return self._reach().checkpoints.get(stream, BEGINNING)

@@ -16,6 +16,8 @@ from infra.readmodel.engine import make_engine
 
 MIGRATE_LOCK = 0x726F_6F73_7403
 """Whoever migrates at the same time waits, then finds nothing left to do."""
+STATEMENT_TIMEOUT_S = 3600.0
+"""An index on the whole history takes as long as it takes; so does waiting for whoever is making it."""
 
 
 async def upgrade(dsn: str) -> None:
@@ -41,7 +43,7 @@ async def pending(engine: AsyncEngine) -> bool:
 
 
 async def _migrate(dsn: str, change: Callable[[Config], None]) -> None:
-    engine = make_engine(dsn, "migrate", pool_size=1)
+    engine = make_engine(dsn, "migrate", pool_size=1, statement_timeout_s=STATEMENT_TIMEOUT_S)
     try:
         async with transaction(engine) as connection:
             await connection.execute(select(func.pg_advisory_xact_lock(MIGRATE_LOCK)))

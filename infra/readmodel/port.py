@@ -9,6 +9,8 @@ from events.views import HostView, Keys, LoggedEvent, OperationView, Rows, StepV
 
 PAGE_MAX = 1000
 """Rows that one question gives at most."""
+HISTORY_BYTES_MAX = 4 * 1024 * 1024
+"""Bytes of events, as they lie in the log, that one question gives at most, unless a single one has more."""
 
 
 class ReadModel(Protocol):
@@ -45,7 +47,10 @@ class ReadModel(Protocol):
     async def history(
         self, *, vm_id: VmId | None = None, host_id: HostId | None = None, after: Seq, limit: int = PAGE_MAX
     ) -> Sequence[LoggedEvent]:
-        """List the events about a VM or a host, or all, in order from *after* on."""
+        """List the events about a VM or a host, or all, in order from *after* on.
+
+        Fewer than *limit* where they are large: the end is where nothing follows.
+        """
 
     async def position(self, stream: str) -> Seq:
         """Give the checkpoint of the projection of *stream*: everything up to it is in the rows."""

@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from typing import TypeVar
 
-from sqlalchemy import Select, select, tuple_
+from sqlalchemy import Select, func, or_, select, tuple_
 from sqlalchemy.ext.asyncio import AsyncEngine
 
 from events.ids import CommandId, HostId, Seq, VmId
@@ -11,7 +11,7 @@ from events.values import Value, VmPhase
 from events.views import HostView, LoggedEvent, OperationView, StepView, VmView
 from infra.readmodel import tables
 from infra.readmodel.door import transaction
-from infra.readmodel.port import PAGE_MAX
+from infra.readmodel.port import HISTORY_BYTES_MAX, PAGE_MAX
 
 V = TypeVar("V", bound=Value)
 
@@ -76,12 +76,19 @@ class PostgresReadModel:
         self, *, vm_id: VmId | None = None, host_id: HostId | None = None, after: Seq, limit: int = PAGE_MAX
     ) -> Sequence[LoggedEvent]:
         log = tables.event_log.c
-        query = select(*(log[name] for name in LoggedEvent.model_fields)).where(log.seq > after)
+        # The length of a body that lies apart is in its row: nothing is read of what does not fit.
+        size = func.octet_length(log.raw).label("size")
+        query = select(*(log[name] for name in LoggedEvent.model_fields), size).where(log.seq > after)
         if vm_id is not None:
             query = query.where(log.vm_id == vm_id)
         if host_id is not None:
             query = query.where(log.host_id == host_id)
-        return await self._page(LoggedEvent, query.order_by(log.seq), limit)
+        page = query.order_by(log.seq).limit(min(limit, PAGE_MAX)).subquery()
+        sums = func.sum(page.c.size).over(order_by=page.c.seq).label("sum")
+        summed = select(page, sums).subquery()
+        fits = or_(summed.c.sum <= HISTORY_BYTES_MAX, summed.c.sum == summed.c.size)
+        columns = (summed.c[name] for name in LoggedEvent.model_fields)
+        return await self._page(LoggedEvent, select(*columns).where(fits).order_by(summed.c.seq), limit)
 
     async def position(self, stream: str) -> Seq:
         query = select(tables.checkpoint.c.seq).where(tables.checkpoint.c.stream == stream)

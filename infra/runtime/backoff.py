@@ -45,14 +45,16 @@ async def persist(health: Health, part: str, attempt: Callable[[], Awaitable[T]]
     """
     waits = delays_s()
     log = structlog.get_logger()
+    task = asyncio.current_task()
+    holder = task.get_name() if task is not None else ""
     while True:
         try:
             result = await attempt()
         except Unavailable as err:
-            if health.down(part, str(err)):
+            if health.down(part, str(err), holder):
                 log.warning("outage_began", part=part, reason=err.why)
             await asyncio.sleep(waits.next())
         else:
-            if health.up(part):
+            if health.up(part, holder):
                 log.info("outage_ended", part=part)
             return result

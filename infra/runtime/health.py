@@ -9,37 +9,40 @@ REQUEST_TIMEOUT_S = 2.0
 
 
 class Health:
-    """The parts that a process needs, each up or down with the reason. Ready means that none is down."""
+    """The parts that a process needs, each up or down with the reason. Ready means that none is down.
+
+    Several tasks may need the same part: it is up again only when each of them, the *holders*, says so.
+    """
 
     def __init__(self, *parts: str) -> None:
-        self._down: dict[str, str] = dict.fromkeys(parts, "not started yet")
+        self._down: dict[str, dict[str, str]] = {part: {"": "not started yet"} for part in parts}
         self._outages: set[str] = set()
-        self._parts = list(parts)
 
-    def up(self, part: str) -> bool:
-        """Mark *part* as working; True when that ends an outage."""
-        self._down.pop(part, None)
-        ended = part in self._outages
+    def up(self, part: str, holder: str = "") -> bool:
+        """Say that *part* works for *holder*; True when that ends an outage."""
+        holders = self._down.setdefault(part, {})
+        holders.pop("", None)
+        holders.pop(holder, None)
+        if holders or part not in self._outages:
+            return False
         self._outages.discard(part)
-        return ended
+        return True
 
-    def down(self, part: str, why: str) -> bool:
-        """Mark *part* as away; True when that begins an outage."""
-        if part not in self._parts:
-            self._parts.append(part)
-        self._down[part] = why
+    def down(self, part: str, why: str, holder: str = "") -> bool:
+        """Say that *part* is away for *holder*; True when that begins an outage."""
+        self._down.setdefault(part, {})[holder] = why
         began = part not in self._outages
         self._outages.add(part)
         return began
 
     @property
     def ready(self) -> bool:
-        """Whether every part works."""
-        return not self._down
+        """Whether every part works for all who need it."""
+        return not any(self._down.values())
 
     def report(self) -> Mapping[str, str]:
         """Give each part's state: `ok`, or why not."""
-        return {part: self._down.get(part, "ok") for part in self._parts}
+        return {part: next(iter(holders.values()), "ok") for part, holders in self._down.items()}
 
 
 async def serve(health: Health, port: int) -> asyncio.Server:

@@ -2,62 +2,76 @@
 
 import asyncio
 import signal
+import sys
 from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine
 from contextlib import AsyncExitStack, asynccontextmanager
 from typing import Any
 
 import structlog
 
+from infra.runtime.errors import ConfigInvalid
 from infra.runtime.health import Health, serve
+from infra.runtime.settings import EX_CONFIG
 
 STOP_TIMEOUT_S = 10.0
 
 
+class TaskEnded(Exception):
+    """A task that should run for as long as the process came to an end, or told that it must."""
+
+
 class Service:
-    """Owns the tasks of one process. A task that ends by itself, or fails, ends the service."""
+    """Owns the tasks of one process. A task that ends by itself, or fails, ends the service with an error."""
 
     def __init__(self, name: str, health: Health) -> None:
         self.name = name
         self.health = health
         self._stop = asyncio.Event()
+        self._failure: BaseException | None = None
         self._tasks: list[asyncio.Task[None]] = []
 
     def spawn(self, name: str, work: Coroutine[Any, Any, None]) -> None:
         """Run *work* for as long as the service lives."""
         task = asyncio.create_task(work, name=name)
-        task.add_done_callback(lambda _: self._stop.set())
+        task.add_done_callback(self._ended)
         self._tasks.append(task)
 
-    def stop(self) -> None:
-        """Ask the service to end."""
+    def fail(self, why: str) -> None:
+        """End the service with an error, so that a supervisor starts it again."""
+        self._failure = self._failure or TaskEnded(why)
         self._stop.set()
 
     async def run(self) -> None:
-        """Wait until told to stop or until a task ends, then cancel the rest; raise what a task raised."""
+        """Wait until told to stop or until a task ends, then cancel the rest; raise what ended it."""
         loop = asyncio.get_running_loop()
         for number in (signal.SIGTERM, signal.SIGINT):
             loop.add_signal_handler(number, self._stop.set)
         structlog.get_logger().info("service_started", name=self.name)
         await self._stop.wait()
-        failed = [task for task in self._tasks if task.done() and not task.cancelled() and task.exception()]
+        failure = self._failure  # what comes of cancelling is no failure
         for task in self._tasks:
             task.cancel()
         if self._tasks:
             await asyncio.wait(self._tasks, timeout=STOP_TIMEOUT_S)
         structlog.get_logger().info("service_stopped", name=self.name)
-        for task in failed:
-            task.result()
+        if failure is not None:
+            raise failure
+
+    def _ended(self, task: asyncio.Task[None]) -> None:
+        if self._failure is None and not self._stop.is_set() and not task.cancelled():
+            self._failure = task.exception() or TaskEnded(f"{task.get_name()} came to an end")
+        self._stop.set()
 
 
 @asynccontextmanager
 async def background(work: Coroutine[Any, Any, None]) -> AsyncIterator[None]:
-    """Run *work* beside the block, and end it with the block."""
-    task = asyncio.create_task(work)
-    try:
-        yield
-    finally:
-        task.cancel()
-        await asyncio.wait([task])
+    """Run *work* beside the block and end it with the block; if it fails first, the block ends and fails."""
+    async with asyncio.TaskGroup() as group:
+        task = group.create_task(work)
+        try:
+            yield
+        finally:
+            task.cancel()
 
 
 def run_service(
@@ -74,4 +88,8 @@ def run_service(
             await build(service, stack)
             await service.run()
 
-    asyncio.run(life())
+    try:
+        asyncio.run(life())
+    except ConfigInvalid as err:
+        sys.stderr.write(f"error: {err}\nMend the setting, start again.\n")
+        raise SystemExit(EX_CONFIG) from err

@@ -43,7 +43,7 @@ async def build(
     clock = SystemClock()
     health = service.health
     client = await persist(
-        health, NATS, lambda: connect(settings.nats_url, settings.nats_seed_file, NAME, service.stop)
+        health, NATS, lambda: connect(settings.nats_url, settings.nats_seed_file, NAME, service.fail)
     )
     stack.push_async_callback(closer(client))
     engine = make_engine(settings.postgres_dsn.get_secret_value(), NAME)

@@ -46,7 +46,7 @@ async def _run_host(
 ) -> None:
     """Connect one host's shell and start its tasks."""
     health = service.health
-    client = await persist(health, LOG, lambda: connect(nats_url, seed_file, f"host-{host_id}", service.stop))
+    client = await persist(health, LOG, lambda: connect(nats_url, seed_file, f"host-{host_id}", service.fail))
     stack.push_async_callback(closer(client))
     stack.push_async_callback(hypervisor.close)
     journal = Journal(state / "journal.sqlite")

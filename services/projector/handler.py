@@ -6,6 +6,7 @@ import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import partial
+from itertools import accumulate, takewhile
 from uuid import uuid5
 
 import structlog
@@ -22,6 +23,9 @@ from services.projector.core.project import fold, reads
 from services.projector.core.reading import Seen, logged, read
 
 BATCH_MAX = 500
+BATCH_BYTES_MAX = 4 * 1024 * 1024
+"""Bytes of bodies in one turn, unless its first message alone has more: a turn has to be stored before
+PostgreSQL's statement time-out, however large the messages are that a host writes."""
 IDLE_S = 2.0
 """How long nothing may come before the read model is looked at: an idle projector, too, notices an outage."""
 STANDBY_S = 1.0
@@ -79,11 +83,14 @@ class Projector:
 
     async def _follow(self, source: Source, follower: Follower, position: Seq) -> None:
         """Take batch after batch; raises Fenced, Corrupt."""
+        waiting: Sequence[Recorded] = ()  # The follower has passed these: they are ours to keep.
         while True:
-            batch = await persist(self._health, LOG_PART, partial(follower.next, BATCH_MAX, IDLE_S))
-            if not batch:
+            if not waiting:
+                waiting = await persist(self._health, LOG_PART, partial(follower.next, BATCH_MAX, IDLE_S))
+            if not waiting:
                 await self._check(source, position)
                 continue
+            batch, waiting = _cut(waiting)
             turn = await self._turn(source, position, batch)
             # The outcome of a try may be unknown: if it was stored after all, the next one is fenced.
             await persist(self._health, ROWS_PART, partial(self._store.advance, turn))
@@ -99,6 +106,7 @@ class Projector:
         seen: list[Seen] = []
         history: list[tuple[LoggedEvent, bytes]] = []
         for recorded in batch:
+            await asyncio.sleep(0)  # Each may take milliseconds to read: health checks and NATS go on.
             one = await self._read(source, recorded)
             if one is not None:
                 seen.append(one)
@@ -127,6 +135,13 @@ class Projector:
                 reason=str(err),
             )
             return None
+
+
+def _cut(waiting: Sequence[Recorded]) -> tuple[Sequence[Recorded], Sequence[Recorded]]:
+    """Part what one turn takes from what is left for the next ones."""
+    sums = accumulate(len(recorded.body) for recorded in waiting)
+    most = max(1, sum(1 for _ in takewhile(lambda size: size <= BATCH_BYTES_MAX, sums)))
+    return waiting[:most], waiting[most:]
 
 
 def _logged(recorded: Recorded, seen: Seen | None) -> LoggedEvent:

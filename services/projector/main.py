@@ -39,7 +39,7 @@ def main() -> None:
         client = await persist(
             health,
             LOG_PART,
-            lambda: connect(settings.nats_url, settings.nats_seed_file, NAME, service.stop),
+            lambda: connect(settings.nats_url, settings.nats_seed_file, NAME, service.fail),
         )
         stack.push_async_callback(closer(client))
         store = PostgresProjectionStore(engine)

@@ -31,7 +31,7 @@ def main() -> None:
         client = await persist(
             health,
             PART,
-            lambda: connect(settings.nats_url, settings.nats_seed_file, NAME, service.stop),
+            lambda: connect(settings.nats_url, settings.nats_seed_file, NAME, service.fail),
         )
         stack.push_async_callback(closer(client))
         clock, log = SystemClock(), JetStreamLog(client, "EVT", random_id)

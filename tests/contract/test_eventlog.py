@@ -13,11 +13,12 @@ from infra.deploy.identities import seed_file
 from infra.deploy.streams import Narrowing, ensure_command_consumer, ensure_streams, streams
 from infra.eventlog.connection import closer, connect
 from infra.eventlog.consumer import JetStreamConsumer
-from infra.eventlog.jetstream import JetStreamLog
+from infra.eventlog.jetstream import JetStreamLog, ask, request
 from infra.eventlog.memory import Fault, MemoryConsumer, MemoryLog, MemorySignals, MemoryStream
 from infra.eventlog.port import Conflict, Consumer, Corrupt, EventLog, LogFull, Recorded, Signals, Write
 from infra.eventlog.signals import NatsSignals
 from infra.runtime.ids import random_id
+from tests.support.eventually import eventually
 from tests.support.stack import NatsServer
 
 GIB = 1024**3
@@ -42,7 +43,7 @@ async def world(request: pytest.FixtureRequest) -> AsyncIterator[World]:
         yield World(MemoryLog(evt), MemoryLog(cmd), consumer, MemorySignals())
         return
     server: NatsServer = request.getfixturevalue("nats_server")
-    client = await connect(server.url, seed_file(server.keys, "bootstrap"), "bootstrap", lambda: None)
+    client = await connect(server.url, seed_file(server.keys, "bootstrap"), "bootstrap", lambda _: None)
     await ensure_streams(client, streams(GIB, GIB, 1))
     await ensure_command_consumer(client)
     consumer_ = JetStreamConsumer(client, "CMD", "scheduler")
@@ -97,15 +98,22 @@ async def test_a_batch_is_stored_in_one_piece(world: World) -> None:
 async def test_a_guard_may_be_on_a_subject_that_is_only_read(world: World) -> None:
     await world.log.append([write(A)], {A: Seq(0)})
     with pytest.raises(Conflict):
-        await world.log.append([write(B)], {A: Seq(0)})
-    with pytest.raises(Conflict):
         await world.log.append([write(B), write(C)], {A: Seq(0), C: Seq(0)})
+    assert await world.log.load(C) is None
     await world.log.append([write(B), write(C)], {A: Seq(1), C: Seq(0)})
 
 
 async def test_a_guard_that_nothing_can_carry_is_a_defect(world: World) -> None:
     with pytest.raises(ValueError, match="carry"):
         await world.log.append([write(A)], {A: Seq(0), B: Seq(0)})
+
+
+@pytest.mark.parametrize("guards", [{}, {C: Seq(0)}])
+async def test_a_batch_whose_outcome_could_not_be_resolved_is_a_defect(
+    world: World, guards: dict[str, Seq]
+) -> None:
+    with pytest.raises(ValueError, match="resolved"):
+        await world.log.append([write(A), write(B)], guards)
 
 
 async def test_the_same_write_again_is_the_same_write(world: World) -> None:
@@ -199,7 +207,7 @@ async def test_a_full_stream_says_so_stores_nothing_and_goes_on_when_widened(
     nats_server: NatsServer,
 ) -> None:
     seed = seed_file(nats_server.keys, "bootstrap")
-    client = await connect(nats_server.url, seed, "bootstrap", lambda: None)
+    client = await connect(nats_server.url, seed, "bootstrap", lambda _: None)
     await ensure_streams(client, streams(SMALL, GIB, 1))
     log = JetStreamLog(client, "EVT", random_id)
     large = b"x" * (SMALL // 4)
@@ -210,10 +218,68 @@ async def test_a_full_stream_says_so_stores_nothing_and_goes_on_when_widened(
         await log.append([write(A, large)], {})
     last = await log.last_seq()
     with pytest.raises(LogFull):
-        await log.append([write(A, large), write(B, large)], {})
+        await log.append([write(A, large), write(B, large)], {B: Seq(0)})
     assert await log.last_seq() == last
     await ensure_streams(client, streams(GIB, GIB, 1))
     assert await log.append([write(A, large)], {}) == last + 1
     with pytest.raises(Narrowing):
         await ensure_streams(client, streams(SMALL, GIB, 1))
+    await closer(client)()
+
+
+@pytest.mark.parametrize("status", ["100", "404", "408", "409", "503"])
+async def test_a_header_of_a_writer_is_not_taken_for_the_servers_word(
+    nats_server: NatsServer, status: str
+) -> None:
+    client = await connect(
+        nats_server.url, seed_file(nats_server.keys, "bootstrap"), "bootstrap", lambda _: None
+    )
+    await ensure_streams(client, streams(GIB, GIB, 1))
+    await request(client, A, b"forged", {"Status": status, "Description": "Consumer Deleted"})
+    log = JetStreamLog(client, "EVT", random_id)
+    await log.append([write(B, b"next")], {})
+    assert [one.body for one in await drain(log, Seq(0), ["evt.>"], 2)] == [b"forged", b"next"]
+    assert [one.body for one in await log.last_per_subject("evt.vm.*.*")] == [b"forged", b"next"]
+    await closer(client)()
+
+
+async def test_a_follower_that_is_closed_leaves_no_consumer_behind(nats_server: NatsServer) -> None:
+    client = await connect(
+        nats_server.url, seed_file(nats_server.keys, "bootstrap"), "bootstrap", lambda _: None
+    )
+    await ensure_streams(client, streams(GIB, GIB, 1))
+    log = JetStreamLog(client, "EVT", random_id)
+    await log.append([write(A)], {})
+    for _ in range(20):
+        await drain(log, Seq(0), ["evt.>"], 1)
+
+    async def none_left() -> bool:
+        info = await ask(client, "$JS.API.STREAM.INFO.EVT", {})
+        return bool(info["state"]["consumer_count"] == 0)
+
+    await eventually(none_left, "no consumer on the stream")
+    await closer(client)()
+
+
+async def test_what_was_fetched_ahead_goes_to_the_next_reader_at_once(nats_server: NatsServer) -> None:
+    client = await connect(
+        nats_server.url, seed_file(nats_server.keys, "bootstrap"), "bootstrap", lambda _: None
+    )
+    await ensure_streams(client, streams(GIB, GIB, 1))
+    await ensure_command_consumer(client)
+    log = JetStreamLog(client, "CMD", random_id)
+    for number in range(5):
+        await log.append([write(f"cmd.vm.a.{number}")], {f"cmd.vm.a.{number}": Seq(0)})
+    first = JetStreamConsumer(client, "CMD", "scheduler")
+    (taken,) = await first.fetch(1, WAIT_S)
+    await taken.ack()
+    await first.close()
+    second = JetStreamConsumer(client, "CMD", "scheduler")
+    found: set[int] = set()
+    while len(found) < 4:
+        more = await second.fetch(10, WAIT_S)
+        assert more, f"only {sorted(found)} came again"
+        found |= {one.recorded.seq for one in more}
+    assert found == {2, 3, 4, 5}
+    await second.close()
     await closer(client)()

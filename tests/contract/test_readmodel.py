@@ -2,15 +2,17 @@
 
 import asyncio
 from collections.abc import AsyncIterator, Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 from typing import Any
 from uuid import UUID
 
 import pytest
+from alembic import command
 from alembic.autogenerate import compare_metadata
+from alembic.config import Config
 from alembic.runtime.migration import MigrationContext
-from sqlalchemy import text
+from sqlalchemy import Connection, text
 from sqlalchemy.exc import DBAPIError
 from sqlalchemy.ext.asyncio import AsyncEngine
 
@@ -22,7 +24,7 @@ from infra.readmodel.door import transaction
 from infra.readmodel.engine import make_engine
 from infra.readmodel.memory import MemoryReadModel, MemoryTables
 from infra.readmodel.migrate import downgrade, pending, upgrade
-from infra.readmodel.port import PAGE_MAX, Fenced, ProjectionStore, ReadModel, Turn
+from infra.readmodel.port import HISTORY_BYTES_MAX, PAGE_MAX, Fenced, ProjectionStore, ReadModel, Turn
 from infra.readmodel.postgres import PostgresReadModel
 from infra.readmodel.tables import metadata
 from infra.readmodel.writer import PostgresProjectionStore
@@ -315,6 +317,20 @@ async def test_history_is_read_by_vm_by_host_and_in_pages(world: World) -> None:
     assert list(await world.known.history(vm_id=one, host_id=here, after=Seq(0))) == [events[1]]
 
 
+async def test_a_page_of_history_has_a_most_of_bytes(world: World) -> None:
+    store = await active(world)
+    half = b"x" * (HISTORY_BYTES_MAX // 2)
+    sizes = [half, half, b"x", half + half + b"x", b"", half]
+    events = [logged(seq, type="vm.created") for seq in range(1, 7)]
+    await store.advance(replace(turn(0, 6), logged=list(zip(events, sizes, strict=True))))
+    pages, after = [], Seq(0)
+    while page := await world.known.history(after=after):
+        pages.append([event.seq for event in page])
+        after = Seq(page[-1].seq)
+    assert pages == [[1, 2], [3], [4], [5, 6]]
+    assert list(await world.known.history(after=Seq(0), limit=1)) == events[:1]
+
+
 async def test_a_page_has_a_most(world: World) -> None:
     store = await active(world)
     count = PAGE_MAX + 1
@@ -354,6 +370,17 @@ async def test_a_server_that_is_away_is_unavailable_and_a_defect_is_not() -> Non
     await nowhere.dispose()
 
 
+async def test_what_is_not_migrated_yet_is_waited_for(postgres_server: PostgresServer) -> None:
+    bare = make_engine(await postgres_server.new_database(template="template0"), "test")
+    with pytest.raises(Unavailable, match=r'relation "vms" does not exist; the bootstrap'):
+        await PostgresReadModel(bare).vms()
+    absent = make_engine(bare.url.set(database="nowhere").render_as_string(hide_password=False), "test")
+    with pytest.raises(Unavailable, match=r'database "nowhere" does not exist; the bootstrap'):
+        await pending(absent)
+    await bare.dispose()
+    await absent.dispose()
+
+
 async def test_a_defect_is_not_taken_for_an_outage(postgres_engine: AsyncEngine) -> None:
     for statement in ("SELECT no_such_column FROM vms", "SELECT 1/0", "SELEC"):
         with pytest.raises(DBAPIError):
@@ -391,6 +418,18 @@ async def test_migrations_lead_to_the_tables_and_back(postgres_server: PostgresS
         assert list(left) == ["alembic_version"]
     await upgrade(dsn)
     await engine.dispose()
+
+
+async def test_a_migration_may_take_its_time(postgres_dsn: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    bounds: list[object] = []
+
+    def look(config: Config, _: str) -> None:
+        connection: Connection = config.attributes["connection"]
+        bounds.append(connection.scalar(text("SHOW statement_timeout")))
+
+    monkeypatch.setattr(command, "upgrade", look)
+    await upgrade(postgres_dsn)
+    assert bounds == ["1h"]
 
 
 async def test_a_newer_releases_database_is_not_behind(postgres_engine: AsyncEngine) -> None:

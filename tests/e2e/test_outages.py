@@ -30,7 +30,7 @@ async def stack() -> AsyncIterator[Stack]:
 
 @pytest_asyncio.fixture(loop_scope="module")
 async def admin(stack: Stack) -> AsyncIterator[Client]:
-    client = await connect(stack.nats.url, seed_file(stack.keys, "bootstrap"), "bootstrap", lambda: None)
+    client = await connect(stack.nats.url, seed_file(stack.keys, "bootstrap"), "bootstrap", lambda _: None)
     yield client
     await closer(client)()
 

@@ -109,7 +109,7 @@ async def a_fleet(nats: NatsServer, state: Path, hosts: int) -> AsyncIterator[Fl
     nats.restart()
     async with AsyncExitStack() as stack:
         seed = seed_file(nats.keys, "bootstrap")
-        client = await connect(nats.url, seed, "bootstrap", lambda: None)
+        client = await connect(nats.url, seed, "bootstrap", lambda _: None)
         stack.push_async_callback(closer(client))
         await ensure_streams(client, streams(GIB, GIB, 1))
         await make_command_consumer(client)

@@ -38,6 +38,7 @@ from events.facts import (
 )
 from events.host import Host
 from events.ids import CommandId, HostId, VmId
+from events.subjects import parse_event
 from events.values import Placement, VmPhase, VmSpec
 from events.views import HostView, Keys, OperationState, OperationView, Rows, StepView, VmView
 from events.vm import Vm, is_current, phase_of
@@ -274,9 +275,12 @@ def _operation(seen: Seen) -> CommandId | None:
     """Name the operation that a message belongs to: a command's own, or the one that led to an event.
 
     That is the event's cause where it is also what the event belongs to; a cause alone may be another event.
+    Only what the control plane wrote belongs to one: a host may write any cause into its facts.
     """
     if isinstance(seen.message, Command):
         return CommandId(seen.envelope.id)
+    if parse_event(seen.subject).host_id is not None:
+        return None
     cause = seen.envelope.causationid
     return CommandId(cause) if cause is not None and cause == seen.envelope.correlationid else None
 

@@ -2,41 +2,18 @@
 
 import json
 import re
+from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import UTC
-from typing import Any, assert_never
+from typing import Any
 from uuid import UUID
 
 from events import subjects
-from events.codec import Undecodable, decode, decode_envelope
-from events.commands import CreateVm, DeleteVm, StartVm, StopVm
+from events.codec import BODY_MAX, Undecodable, decode, decode_envelope
+from events.commands import Command
 from events.envelope import Envelope, Message
-from events.events import (
-    ClaimReleased,
-    ClaimTaken,
-    CommandEnded,
-    CommandJoined,
-    HostCapacityChanged,
-    HostRegistered,
-    HostReleased,
-    HostReserved,
-    VmCreated,
-    VmDeleted,
-    VmDesired,
-    VmPlaced,
-    VmReleased,
-    VmStopRequested,
-)
-from events.facts import (
-    HostReported,
-    VmBooting,
-    VmRunning,
-    VmStartFailed,
-    VmStarting,
-    VmStopped,
-    VmStopping,
-)
 from events.ids import CommandId, Seq
+from events.places import in_place
 from events.views import LoggedEvent
 from services.projector.core.about import NOBODY, about, about_subject
 
@@ -54,6 +31,8 @@ class Seen:
     subject: str
     envelope: Envelope
     message: Message
+    body: Mapping[str, Any]
+    """The envelope as it came, with whatever a newer writer has put into it."""
 
 
 def read(seq: Seq, subject: str, body: bytes) -> Seen:
@@ -63,11 +42,12 @@ def read(seq: Seq, subject: str, body: bytes) -> Seen:
     may write anything onto its own subjects): it is refused as well.
     """
     envelope, message = decode(body)
-    if _json_object(body) is None or not _has_utc(envelope):
+    found = _json_object(body)
+    if found is None or not _has_utc(envelope):
         raise Undecodable(f"{envelope.type}: holds a character, number or time that no table can hold")
     if not _is_its_own(subject, envelope, message):
         raise Undecodable(f"{envelope.type}: does not belong on {subject}")
-    return Seen(seq, subject, envelope, message)
+    return Seen(seq, subject, envelope, message, found)
 
 
 def logged(*, seq: Seq, subject: str, event_id: UUID | None, body: bytes, seen: Seen | None) -> LoggedEvent:
@@ -75,7 +55,8 @@ def logged(*, seq: Seq, subject: str, event_id: UUID | None, body: bytes, seen: 
 
     *event_id* is the header's, for where the body tells none.
     """
-    envelope = seen.envelope if seen is not None else _envelope(body)
+    found = seen.body if seen is not None else _json_object(body)
+    envelope = seen.envelope if seen is not None else _envelope(body, found)
     where, said = about_subject(subject), about(seen.message) if seen is not None else NOBODY
     return LoggedEvent(
         seq=seq,
@@ -88,23 +69,25 @@ def logged(*, seq: Seq, subject: str, event_id: UUID | None, body: bytes, seen: 
         correlation_id=envelope.correlationid if envelope else None,
         vm_id=where.vm_id or said.vm_id,
         host_id=where.host_id or said.host_id,
-        body=_json_object(body),
+        body=None if found is None else dict(found),
     )
 
 
-def _envelope(body: bytes) -> Envelope | None:
+def _envelope(body: bytes, found: Mapping[str, Any] | None) -> Envelope | None:
     try:
         envelope = decode_envelope(body)
     except Undecodable:
         return None
-    return envelope if _json_object(body) is not None and _has_utc(envelope) else None
+    return envelope if found is not None and _has_utc(envelope) else None
 
 
 def _json_object(body: bytes) -> dict[str, Any] | None:
-    """Parse *body* if it is a JSON object that PostgreSQL's jsonb, text and bigint can hold.
+    """Parse *body* if it is no longer than ours are, and a JSON object that jsonb, text and bigint can hold.
 
     They hold no NUL and no lone surrogate (PostgreSQL manual, 8.14), no infinity, nothing beyond 64 bits.
     """
+    if len(body) > BODY_MAX:
+        return None
     try:
         found = json.loads(body, parse_int=_bigint, parse_float=_bounded, parse_constant=_bounded)
         text = json.dumps(found, ensure_ascii=False)
@@ -138,24 +121,12 @@ def _has_utc(envelope: Envelope) -> bool:
 
 
 def _is_its_own(subject: str, envelope: Envelope, message: Message) -> bool:
-    match message:
-        case CreateVm() | StartVm() | StopVm() | DeleteVm():
-            return subject == subjects.command(message.vm_id, CommandId(envelope.id))
-        case VmCreated() | VmPlaced() | VmStopRequested() | VmReleased() | VmDeleted() | CommandJoined():
-            return subject == subjects.vm_ctl(message.vm.vm_id)
-        case CommandEnded():
-            vm_id = about(message).vm_id or about_subject(subject).vm_id
-            return vm_id is not None and subject == subjects.vm_ctl(vm_id)
-        case HostRegistered() | HostCapacityChanged() | HostReserved() | HostReleased():
-            return subject == subjects.host_ctl(message.host.host_id)
-        case VmDesired():
-            host_id = about_subject(subject).host_id
-            return host_id is not None and subject == subjects.host_desired(host_id)
-        case ClaimTaken() | ClaimReleased():
-            return subject == subjects.claim(message.kind, message.value)
-        case VmStarting() | VmBooting() | VmRunning() | VmStopping() | VmStopped() | VmStartFailed():
-            return subject == subjects.vm_fact(message.vm_id, message.host_id)
-        case HostReported():
-            return subject == subjects.host_fact(message.host_id)
-        case _:
-            assert_never(message)
+    if isinstance(message, Command):
+        return subject == subjects.command(message.vm_id, CommandId(envelope.id))
+    try:
+        where = subjects.parse_event(subject)
+    except ValueError:
+        return False
+    # The rows need the id of what an event is about, and some messages leave it to their subject.
+    named = where.kind == "claim" or about_subject(subject) != NOBODY
+    return named and in_place(where, message)

@@ -46,7 +46,7 @@ class World:
 @pytest.fixture
 async def world(nats_server: NatsServer, postgres_dsn: str, tmp_path: Path) -> AsyncIterator[World]:
     client = await connect(
-        nats_server.url, seed_file(nats_server.keys, "bootstrap"), "bootstrap", lambda: None
+        nats_server.url, seed_file(nats_server.keys, "bootstrap"), "bootstrap", lambda _: None
     )
     await ensure_streams(client, streams(GIB, GIB, replicas=1))
     (tmp_path / "token").write_text(TOKEN)

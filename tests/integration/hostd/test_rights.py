@@ -32,7 +32,7 @@ async def fleet(nats_server: NatsServer, tmp_path: Path) -> AsyncIterator[Fleet]
 async def host(fleet: Fleet) -> AsyncIterator[Client]:
     """The first host's own connection."""
     name = f"host-{fleet.hosts[0]}"
-    client = await connect(fleet.nats.url, seed_file(fleet.nats.keys, name), name, lambda: None)
+    client = await connect(fleet.nats.url, seed_file(fleet.nats.keys, name), name, lambda _: None)
     yield client
     await closer(client)()
 

@@ -94,7 +94,7 @@ class World:
 async def world(nats_server: NatsServer, postgres_server: PostgresServer) -> AsyncIterator[World]:
     dsn = await postgres_server.new_database()
     client = await connect(
-        nats_server.url, seed_file(nats_server.keys, "bootstrap"), "bootstrap", lambda: None
+        nats_server.url, seed_file(nats_server.keys, "bootstrap"), "bootstrap", lambda _: None
     )
     await ensure_streams(client, streams(GIB, GIB, 1))
     engine = make_engine(dsn, "test")

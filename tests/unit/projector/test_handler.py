@@ -14,9 +14,10 @@ from events.ids import Seq, VmId
 from infra.eventlog.memory import Fault, MemoryLog, MemoryStream
 from infra.eventlog.port import Corrupt, Write
 from infra.readmodel.memory import MemoryReadModel, MemoryTables
+from infra.readmodel.port import Turn
 from infra.runtime.health import Health
-from services.projector.handler import LOG_PART, PARKED_RAW_MAX, ROWS_PART, Projector, Source
-from tests.support.eventually import eventually
+from services.projector.handler import BATCH_BYTES_MAX, LOG_PART, PARKED_RAW_MAX, ROWS_PART, Projector, Source
+from tests.support.eventually import eventually, turns
 
 SUBJECT = subjects.vm_ctl(VmId(UUID(int=1)))
 WAIT_S = 5.0
@@ -121,3 +122,38 @@ async def test_a_log_that_ends_before_the_checkpoint_is_corrupt(world: World) ->
     world.tables.checkpoints["EVT"] = Seq(9)
     with pytest.raises(Corrupt):
         await world.project()
+
+
+async def test_large_messages_are_stored_turn_by_turn_in_order(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    taken: list[list[int]] = []
+
+    async def advance(store: MemoryReadModel, turn: Turn) -> None:
+        taken.append([event.seq for event, _ in turn.logged])
+        await stored(store, turn)
+
+    stored = MemoryReadModel.advance
+    monkeypatch.setattr(MemoryReadModel, "advance", advance)
+    sizes = [BATCH_BYTES_MAX // 2, BATCH_BYTES_MAX // 2, 1, BATCH_BYTES_MAX + 1, 1, BATCH_BYTES_MAX]
+    for number, size in enumerate(sizes, 1):
+        await world.write(number, b"x" * size)
+    async with world.projector():
+        await world.until(world.at(6))
+    assert taken == [[1, 2], [3], [4], [5], [6]]
+    assert [len(raw) for _, raw in world.tables.log.values()] == sizes
+
+
+async def test_a_large_batch_leaves_turns_to_others(world: World) -> None:
+    for number in range(1, 101):
+        await world.write(number)
+    looks: list[int] = []
+
+    async def look_on() -> None:
+        while len(world.dead.messages) < 100:
+            looks.append(len(world.dead.messages))
+            await turns(1)
+
+    async with world.projector():
+        await look_on()
+    assert len(set(looks)) > 2, "nobody else had a turn while the batch was read"

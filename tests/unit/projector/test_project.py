@@ -1,7 +1,7 @@
 """What each event makes of the rows."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
 from itertools import combinations
 from typing import get_args
@@ -125,11 +125,17 @@ def seen(seq: int, told: Told) -> Seen:
         message=message,
     )
     envelope, decoded = decode(encode(sealed))
-    return Seen(Seq(seq), sealed.subject, envelope, decoded)
+    return Seen(Seq(seq), sealed.subject, envelope, decoded, {})
 
 
 def subject_of(message: Message) -> str:
-    return subjects.vm_ctl(VM) if not isinstance(message, HostReported) else subjects.host_fact(HOST)
+    match message:
+        case HostReported():
+            return subjects.host_fact(HOST)
+        case VmStarting() | VmBooting() | VmRunning() | VmStopping() | VmStopped() | VmStartFailed():
+            return subjects.vm_fact(message.vm_id, message.host_id)
+        case _:
+            return subjects.vm_ctl(VM)
 
 
 @dataclass
@@ -304,8 +310,16 @@ def test_an_event_that_another_event_caused_is_no_step() -> None:
     one = seen(1, placed())
     caused = one.envelope.model_copy(update={"causationid": UUID(int=99)})
     story = Story()
-    story.take([Seen(one.seq, one.subject, caused, one.message)])
+    story.take([replace(one, envelope=caused)])
     assert (story.steps, dict(story.rows.operations)) == ([], {})
+
+
+@pytest.mark.parametrize("fact", [BOOTING, CRASHED, REPORT])
+def test_a_host_begins_and_extends_no_operation_whatever_cause_it_names(fact: Message) -> None:
+    assert (given(By(START, fact)).steps, dict(given(By(START, fact)).rows.operations)) == ([], {})
+    before = given(By(START, StartVm(vm_id=VM)))
+    pending = before.operation(START)
+    assert before.when(By(START, fact)).operation(START) == pending
 
 
 OUTCOMES = [

@@ -8,7 +8,7 @@ from uuid import UUID
 import pytest
 
 from events import subjects
-from events.codec import Undecodable, encode
+from events.codec import BODY_MAX, Undecodable, encode
 from events.commands import StopVm
 from events.envelope import Message, Origin, Sealed
 from events.events import ClaimTaken, CommandEnded, Outcome, VmCreated, VmPlaced
@@ -128,6 +128,19 @@ def test_what_could_not_be_read_is_logged_by_its_subject() -> None:
     assert (event.vm_id, event.host_id, event.event_id, event.body) == (VM, HOST, ID, None)
     nowhere = logged(seq=Seq(5), subject="evt.vm.not-an-id.ctl", event_id=None, body=b"{}", seen=None)
     assert (nowhere.vm_id, nowhere.host_id, nowhere.body) == (None, None, {})
+
+
+def test_what_is_longer_than_ours_is_logged_by_its_bytes_alone() -> None:
+    body = report(boot_id="b" * BODY_MAX)
+    event = logged(seq=Seq(4), subject=subjects.host_fact(HOST), event_id=ID, body=body, seen=None)
+    assert (event.host_id, event.event_id, event.body) == (HOST, ID, None)
+
+
+def test_an_end_that_names_no_vm_is_refused_where_its_subject_names_none_either() -> None:
+    subject = "evt.vm.not-an-id.ctl"
+    ended = CommandEnded(command_id=OPERATION, outcome=Outcome.FAILED)
+    with pytest.raises(Undecodable, match="does not belong"):
+        read(Seq(1), subject, body_of(ended, subject))
 
 
 def test_an_unknown_type_is_logged_with_its_envelope() -> None:
