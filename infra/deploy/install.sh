@@ -3,6 +3,7 @@
 # Each once, and only what is missing. Usage: install.sh [--no-system]
 set -eu
 cd "$(dirname "$0")/../.."
+mkdir -p .cache
 
 PACKAGES="busybox-static cpio gcc iproute2 kmod libc6-dev libvirt-clients libvirt-daemon
 libvirt-daemon-driver-qemu libvirt-dev mount pkg-config procps python3-dev python3-venv
@@ -14,8 +15,12 @@ for package in $PACKAGES; do
     [ "$status" = "install ok installed" ] || missing="$missing $package"
 done
 # Any PostgreSQL from 15 on will do; Debian's, where there is none.
-ls /usr/lib/postgresql/1[5-9]/bin/initdb /usr/lib/postgresql/[2-9][0-9]/bin/initdb >/dev/null 2>&1 ||
-    missing="$missing postgresql"
+postgresql=postgresql
+for initdb in /usr/lib/postgresql/*/bin/initdb; do
+    version=${initdb#/usr/lib/postgresql/}
+    [ -e "$initdb" ] && [ "${version%%/*}" -ge 15 ] && postgresql=""
+done
+missing="$missing${postgresql:+ $postgresql}"
 if [ -n "$missing" ]; then
     if [ "$(id -u)" -ne 0 ]; then
         echo "error: these system packages are missing and only root can install them:$missing" >&2
@@ -23,8 +28,14 @@ if [ -n "$missing" ]; then
         exit 1
     fi
     echo "roost: installing system packages:$missing" >&2
-    export DEBIAN_FRONTEND=noninteractive
-    apt-get update -qq
+    apt_get() {
+        DEBIAN_FRONTEND=noninteractive apt-get -qq -o Dpkg::Use-Pty=0 "$@" > .cache/apt.log 2>&1 || {
+            cat .cache/apt.log >&2
+            echo "error: apt-get $* failed, see above; nothing else was changed" >&2
+            exit 1
+        }
+    }
+    apt_get update
     # The packages' own services and clusters stay off: roost starts servers of its own.
     policy=/usr/sbin/policy-rc.d
     if [ ! -e "$policy" ]; then
@@ -33,12 +44,12 @@ if [ -n "$missing" ]; then
         trap 'rm -f "$policy"' EXIT
     fi
     case "$missing" in *postgresql*)
-        apt-get install -qq -y --no-install-recommends postgresql-common >&2
+        apt_get install -y --no-install-recommends postgresql-common
         sed -i 's/^#\?create_main_cluster.*/create_main_cluster = false/' /etc/postgresql-common/createcluster.conf
         ;;
     esac
-    # shellcheck disable=SC2086 - a list of words is what apt-get takes
-    apt-get install -qq -y --no-install-recommends $missing >&2
+    # shellcheck disable=SC2086 - a list of words is what it takes
+    apt_get install -y --no-install-recommends $missing
 fi
 
 if ! cmp -s requirements.lock .venv/requirements.lock; then

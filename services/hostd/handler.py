@@ -22,6 +22,7 @@ from infra.runtime.workers import Workers
 from services.hostd.core.reconcile import (
     PROBE_AGAIN_S,
     AskShutdown,
+    Domain,
     DomainState,
     Entry,
     Forget,
@@ -214,11 +215,14 @@ class Daemon:
         return message.entry if isinstance(message, VmDesired) else None
 
     async def _reconcile(self, vm_id: VmId) -> None:
+        domain, seen_now = None, False
         for _ in range(STEPS_MAX):
             entry = await self._remember(self._journal.entry, vm_id)
             if entry is None:
                 return  # Not ours to touch: no entry, no action.
-            domain = await self._hypervisor.domain(vm_id)
+            if not seen_now:
+                domain = await self._hypervisor.domain(vm_id)
+            seen_now = False
             step = reconcile(self._host_id, entry, domain, self._clock.now())
             match step:
                 case Idle():
@@ -233,8 +237,10 @@ class Daemon:
                     await self._report(fact(VmRunning, self._host_id, entry.desired))
                 case Report(fact=seen):
                     await self._report(seen)
+                    seen_now = True  # what we say does not change what is there; a change wakes us again
                 case Start():
-                    await self._start(entry)
+                    domain = await self._start(entry)
+                    seen_now = domain is not None
                 case AskShutdown():
                     await self._remember(self._journal.asked, entry.desired, self._clock.now())
                     await self._ask_shutdown(vm_id)
@@ -249,15 +255,18 @@ class Daemon:
                     return
         self.wake(vm_id)
 
-    async def _start(self, entry: Entry) -> None:
+    async def _start(self, entry: Entry) -> Domain | None:
+        """Start the domain and show it as it is then; None where that has to be looked at."""
         try:
             image = await self._image_worker.run(IMAGE_TIMEOUT_S, self._find_image, entry.desired.spec.image)
             await self._hypervisor.start(entry.desired, image)
+            return Domain(entry.desired.vm_id, entry.desired.generation, DomainState.ACTIVE)
         except HypervisorRefused as err:
             domain = await self._hypervisor.domain(entry.desired.vm_id)
             if domain is not None and domain.state is DomainState.ACTIVE:
-                return  # An earlier call that we gave up on has come true meanwhile.
+                return domain  # An earlier call that we gave up on has come true meanwhile.
             await self._report(start_failed(self._host_id, entry.desired, str(err)))
+            return None
 
     async def _ask_shutdown(self, vm_id: VmId) -> None:
         try:

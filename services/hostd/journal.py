@@ -4,8 +4,8 @@ SQLite with a write-ahead log and full sync: what a call has returned is on disk
 """
 
 import sqlite3
-from collections.abc import Callable, Sequence
-from contextlib import AbstractContextManager
+from collections.abc import Iterator, Callable, Sequence
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass, replace
 from datetime import datetime
 from pathlib import Path
@@ -89,7 +89,7 @@ class Journal:
 
     def entry(self, vm_id: VmId) -> Entry | None:
         """Give the entry of one VM."""
-        with self._transaction() as db:
+        with _reading(self._db) as db:
             return self._entry(db, vm_id)
 
     def vm_ids(self) -> tuple[VmId, ...]:
@@ -196,7 +196,7 @@ class Journal:
 
 
 class _Transaction(AbstractContextManager[sqlite3.Connection]):
-    """All or nothing; SQLite's errors become Unavailable here and nowhere else."""
+    """All or nothing; what SQLite cannot do just now becomes Unavailable."""
 
     def __init__(self, db: sqlite3.Connection) -> None:
         self._db = db
@@ -218,6 +218,15 @@ class _Transaction(AbstractContextManager[sqlite3.Connection]):
             self._db.execute("ROLLBACK")
         if isinstance(err, sqlite3.OperationalError):
             raise Unavailable("journal", str(err)) from err
+
+
+@contextmanager
+def _reading(db: sqlite3.Connection) -> Iterator[sqlite3.Connection]:
+    """Read one thing: a single statement needs no transaction of its own."""
+    try:
+        yield db
+    except sqlite3.OperationalError as err:
+        raise Unavailable("journal", str(err)) from err
 
 
 def _write_fact(fact: VmFact | None) -> str | None:
