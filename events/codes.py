@@ -138,7 +138,7 @@ CATALOGUE: Mapping[Code, Entry] = {
         "The event log cannot be reached",
         503,
         "{reason}",
-        "unless told otherwise nothing was stored; send the same request with the same Idempotency-Key again",
+        "send the same request with the same Idempotency-Key again; it is carried out once in all",
     ),
     Code.READ_MODEL_UNAVAILABLE: Entry(
         "The read model cannot be reached",

@@ -18,7 +18,7 @@ still read only, rolled back by the server, out of resources, shut down or cance
 """
 
 UNMIGRATED = ("3D000", "42P01")
-"""No such database, no such table: the bootstrap has not been there yet, and whoever waits will see it come."""
+"""No such database, no such table: the bootstrap has not been there yet, and who waits will see it come."""
 
 
 @contextmanager
@@ -51,7 +51,7 @@ def _is_away(err: BaseException) -> bool:
 
 def _story(err: BaseException) -> str:
     cause = _cause(err)
-    story = str(cause).removeprefix(f"{type(cause)}: ").partition("\n")[0] or type(cause).__name__
+    story = str(cause).partition("\n")[0] or type(cause).__name__
     return f"{story}; the bootstrap has not made it yet" if _state(err) in UNMIGRATED else story
 
 
@@ -60,4 +60,6 @@ def _state(err: BaseException) -> str:
 
 
 def _cause(err: BaseException) -> BaseException:
-    return err.orig if isinstance(err, DBAPIError) and err.orig is not None else err
+    """Give the driver's own error: SQLAlchemy wraps it, and its adapter of asyncpg once more."""
+    found = err.orig if isinstance(err, DBAPIError) and err.orig is not None else err
+    return found.__cause__ if isinstance(found.__cause__, asyncpg.PostgresError) else found

@@ -1,4 +1,8 @@
-"""Ask of each request who sends it and whether they may, before anything else of it is read."""
+"""Ask of each request who sends it and whether they may, before anything else of it is read.
+
+Open to all on purpose are, beside what supervisors ask, the pages that say how roost is used and know nothing
+of what runs on it: the errors, the schemas, and `/api/v1/openapi.json`.
+"""
 
 from collections.abc import Callable, Coroutine
 from typing import Any

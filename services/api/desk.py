@@ -12,12 +12,12 @@ from events.envelope import Origin, Sealed
 from events.ids import CommandId, EventId, Seq, command_id
 from events.values import VmPhase
 from events.views import OperationState, OperationView
-from infra.eventlog.port import Conflict, EventLog, LogFull, Signals, Write
+from infra.eventlog.port import Conflict, EventLog, LogFull, Recorded, Signals, Write
 from infra.readmodel.port import ReadModel
 from infra.runtime.errors import Unavailable
 from services.api.core import ids
 from services.api.core.problems import Problem
-from services.api.lookup import soon
+from services.api.lookup import may_exist, soon
 from services.api.watching import watching
 
 SOURCE = "roost/api"
@@ -45,9 +45,16 @@ class Desk:
     """Where commands are handed in."""
 
     def __init__(
-        self, commands: EventLog, signals: Signals, reads: ReadModel, now: Callable[[], datetime]
+        self,
+        *,
+        commands: EventLog,
+        events: EventLog,
+        signals: Signals,
+        reads: ReadModel,
+        now: Callable[[], datetime],
     ) -> None:
         self._commands = commands
+        self._events = events
         self._signals = signals
         self._reads = reads
         self._now = now
@@ -59,14 +66,13 @@ class Desk:
         """
         known = await self._known(ask, command)
         if not ask.wait_s or (known is not None and known.state.ended):
-            accepted = await self._store(ask, command)
-            return known or accepted
+            return await self._hand_in(ask, command, known)
         async with watching(self._signals, self._reads, command.vm_id, ask.command_id) as watch:
-            accepted = await self._store(ask, command)
-            return await watch.until_ended(ask.wait_s) or known or accepted
+            accepted = await self._hand_in(ask, command, known)
+            return await watch.until_ended(ask.wait_s) or accepted
 
     async def _known(self, ask: Ask, command: Command) -> OperationView | None:
-        """Give the operation if this is a repetition; else make sure that there is such a VM.
+        """Give the operation if this is a repetition; else make sure that there is such a VM, or may be.
 
         With the read model away a command is taken on trust: whether the VM exists is then the
         scheduler's to say, and losing PostgreSQL must not keep anybody from stopping a VM.
@@ -75,43 +81,33 @@ class Desk:
             async with asyncio.timeout(TRUST_AFTER_S):
                 known = await self._reads.operation(ask.command_id)
                 if known is not None:
-                    if (known.vm_id, known.verb) != (command.vm_id, command.VERB):
+                    # The verb is in the command alone, which may not be projected yet.
+                    if known.vm_id != command.vm_id or known.verb not in {"", command.VERB}:
                         raise _reused(ask)
                     return known
                 if isinstance(command, CreateVm):
                     return None
                 vm = await soon(lambda: self._reads.vm(command.vm_id))
+                exists = vm is not None and vm.phase is not VmPhase.DELETED
+                if exists or (vm is None and await may_exist(self._reads, self._events, command.vm_id)):
+                    return None
         except (Unavailable, TimeoutError):
             return None
-        if vm is None or vm.phase is VmPhase.DELETED:
-            raise Problem(Code.NO_SUCH_VM, {"vm": ids.show_vm(command.vm_id)})
-        return None
+        raise Problem(Code.NO_SUCH_VM, {"vm": ids.show_vm(command.vm_id)})
 
-    async def _store(self, ask: Ask, command: Command) -> OperationView:
-        """Append, then read back what lies there: only that tells a repetition from another request."""
+    async def _hand_in(self, ask: Ask, command: Command, known: OperationView | None) -> OperationView:
+        """Append what is new and read back what lies there: only that tells a repetition from a new request.
+
+        What is *known* is never appended again: CMD forgets in time, and it would be done a second time.
+        """
         subject = subjects.command(command.vm_id, ask.command_id)
-        sealed = Sealed(
-            id=EventId(ask.command_id),
-            subject=subject,
-            time=self._now(),
-            origin=Origin(source=SOURCE, actor=ask.principal, correlation=ask.command_id),
-            message=command,
-        )
-        body = codec.encode(sealed)
-        try:
-            try:
-                await self._commands.append([Write(subject, ask.command_id, body)], {subject: Seq(0)})
-            except Conflict:
-                pass  # Something lies there, or the id was used elsewhere; what we read tells which.
-            stored = await self._commands.load(subject)
-        except LogFull as err:
-            raise _refused(ask, Code.LOG_FULL, str(err)) from err
-        except Unavailable as err:
-            reason = f"{err.why}; it is not known whether the command was stored"
-            raise _refused(ask, Code.LOG_UNAVAILABLE, reason) from err
+        body = codec.encode(self._sealed(ask, command, subject))
+        stored = await self._stored(ask, Write(subject, ask.command_id, body), known)
+        if stored is None and known is not None:
+            return known
         if stored is None or not codec.same_request(stored.body, body):
             raise _reused(ask)
-        return OperationView(
+        return known or OperationView(
             operation_id=ask.command_id,
             verb=command.VERB,
             vm_id=command.vm_id,
@@ -119,6 +115,32 @@ class Desk:
             requested_by=ask.principal,
             accepted_at=codec.decode_envelope(stored.body).time,
         )
+
+    def _sealed(self, ask: Ask, command: Command, subject: str) -> Sealed:
+        return Sealed(
+            id=EventId(ask.command_id),
+            subject=subject,
+            time=self._now(),
+            origin=Origin(source=SOURCE, actor=ask.principal, correlation=ask.command_id),
+            message=command,
+        )
+
+    async def _stored(self, ask: Ask, write: Write, known: OperationView | None) -> Recorded | None:
+        try:
+            if known is None:
+                await self._append(write)
+            return await self._commands.load(write.subject)
+        except LogFull as err:
+            raise _refused(ask, Code.LOG_FULL, str(err)) from err
+        except Unavailable as err:
+            reason = f"{err}; it is not known whether the command was stored"
+            raise _refused(ask, Code.LOG_UNAVAILABLE, reason) from err
+
+    async def _append(self, write: Write) -> None:
+        try:
+            await self._commands.append([write], {write.subject: Seq(0)})
+        except Conflict:
+            pass  # Something lies there, or the id was used elsewhere; what is read back tells which.
 
 
 def _refused(ask: Ask, code: Code, reason: str) -> Problem:

@@ -5,8 +5,9 @@ from collections.abc import Awaitable, Callable, Collection, Mapping, Sequence
 from typing import TypeVar
 
 from events.codes import Code
-from events.ids import HostId
+from events.ids import HostId, VmId
 from events.views import HostView, OperationView, StepView, VmView
+from infra.eventlog.port import EventLog
 from infra.readmodel.port import ReadModel
 from infra.runtime.backoff import delays_s
 from services.api.core import ids
@@ -16,6 +17,21 @@ PATIENCE_S = 0.3
 """How long a row that is missing may still appear before it is said not to exist."""
 
 T = TypeVar("T")
+
+
+async def may_exist(reads: ReadModel, events: EventLog, vm_id: VmId) -> bool:
+    """Tell whether a VM without a row may exist all the same; raises Unavailable.
+
+    Either EVT was not projected to its end within PATIENCE_S, or an operation on the VM is known: its create
+    was accepted, and whether there is such a VM is the scheduler's to say.
+    """
+    last = await events.last_seq()
+
+    async def caught_up() -> bool | None:
+        return await reads.position("EVT") >= last or None
+
+    # In this order: an event up to *last* that made the VM has made a row of its operation, too.
+    return not await soon(caught_up) or bool(await reads.operations(vm_id=vm_id, limit=1))
 
 
 async def vm_named(reads: ReadModel, text: str) -> VmView:

@@ -57,15 +57,22 @@ async def build(
         if await pending(engine):
             raise Unavailable(MIGRATIONS, "the database lacks migrations of this release: run the bootstrap")
 
+    events = JetStreamLog(client, "EVT", random_id)
     app = make_app(random_id, clock)
     app.state.parts = Parts(
-        desk=Desk(JetStreamLog(client, "CMD", random_id), signals, reads, clock.now),
+        desk=Desk(
+            commands=JetStreamLog(client, "CMD", random_id),
+            events=events,
+            signals=signals,
+            reads=reads,
+            now=clock.now,
+        ),
         reads=reads,
         signals=signals,
         pulse=pulse,
         credentials=credentials,
         probes={
-            NATS: JetStreamLog(client, "EVT", random_id).last_seq,
+            NATS: events.last_seq,
             POSTGRES: lambda: reads.position("EVT"),
             MIGRATIONS: migrated,
         },

@@ -14,6 +14,7 @@ class Pulse:
 
     def __init__(self, clock: Clock) -> None:
         self._clock = clock
+        self._began = clock.monotonic()
         self._heard: dict[HostId, float] = {}
 
     def heard(self, subject: str, _body: bytes) -> None:
@@ -23,6 +24,11 @@ class Pulse:
         except ValueError:
             return  # Not a host of ours; whoever it is, no host looks alive because of it.
         self._heard[host_id] = self._clock.monotonic()
+
+    @property
+    def listened_s(self) -> float:
+        """The seconds since this process began to listen."""
+        return self._clock.monotonic() - self._began
 
     def age_s(self, host_id: HostId) -> float | None:
         """Give the seconds since the last heartbeat; None when none was heard."""

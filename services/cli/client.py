@@ -2,15 +2,15 @@
 
 import http.client
 import json
-import secrets
 import sys
 import time
 from dataclasses import dataclass, replace
 from http import HTTPStatus
+from shlex import quote as shell_quote
 from typing import Any
 from urllib.parse import quote, urlencode, urlsplit
 
-from services.cli.core.complaint import unreachable
+from services.cli.core.complaint import overloaded, unreachable
 from services.cli.core.exits import Exit
 from services.cli.failure import Failure
 
@@ -22,6 +22,9 @@ RETRY_FIRST_S, RETRY_MOST_S = 0.2, 2.0
 ANSWER_MAX = 64 * 1024 * 1024
 
 Body = dict[str, Any]
+
+_UNSURE = {HTTPStatus.INTERNAL_SERVER_ERROR, HTTPStatus.BAD_GATEWAY, HTTPStatus.GATEWAY_TIMEOUT}
+"""Answers after which nobody knows what was done."""
 
 
 @dataclass(frozen=True)
@@ -64,9 +67,12 @@ class Client:
                 break
         return items
 
-    def command(self, ask: Ask, key: str | None) -> Body:
-        """Send a command until it is answered, for RETRY_FOR_S, under one key; raises Failure."""
-        headers = {"Idempotency-Key": key or secrets.token_hex(16)}
+    def command(self, ask: Ask, key: str) -> Body:
+        """Send a command until it is answered, for RETRY_FOR_S, under one *key*.
+
+        Raises Failure, which tells the key where it is not known whether the command was accepted.
+        """
+        headers = {"Idempotency-Key": key}
         sent = replace(ask, path=f"{API}{ask.path}")
         pause_s, until = RETRY_FIRST_S, 0.0
         while True:
@@ -75,10 +81,13 @@ class Client:
             except Failure as failure:
                 now = time.monotonic()
                 if not failure.passing or (until and now + pause_s > until):
+                    if until or _is_unsure(failure):
+                        raise _telling(failure, key) from failure
                     raise
                 if not until:
                     until = now + RETRY_FOR_S
-                    sys.stderr.write(f"{failure}\ntrying again for {RETRY_FOR_S:g} s under the same key\n")
+                    again = f"trying again for {RETRY_FOR_S:g} s under the same key: --key {shell_quote(key)}"
+                    sys.stderr.write(f"{failure}\n{again}\n")
             time.sleep(pause_s)
             pause_s = min(pause_s * 2, RETRY_MOST_S)
 
@@ -105,14 +114,25 @@ class Client:
         return _read(ask.doing, self.url, answer.status, text)
 
 
+def _is_unsure(failure: Failure) -> bool:
+    return failure.passing or failure.problem.get("status") in _UNSURE
+
+
+def _telling(failure: Failure, key: str) -> Failure:
+    return Failure(failure.doing, {**failure.problem, "idempotency_key": key}, failure.exit_code)
+
+
 def _read(doing: str, url: str, status: int, text: bytes) -> Body:
     try:
         body: Any = json.loads(text)
     except ValueError:
         body = None
     if not isinstance(body, dict) or (status >= HTTPStatus.BAD_REQUEST and "detail" not in body):
+        if status == HTTPStatus.SERVICE_UNAVAILABLE:
+            raise Failure(doing, overloaded(url), Exit.UNREACHABLE, passing=True)
         why = f"{url} answered {status}, but not as roost does"
-        raise Failure(doing, {"detail": why, "hint": "is --url right?"}, Exit.UNREACHABLE)
+        problem = {"detail": why, "hint": "is --url right?", "status": status}
+        raise Failure(doing, problem, Exit.UNREACHABLE)
     if status >= HTTPStatus.BAD_REQUEST:
         raise Failure(doing, body, passing=status == HTTPStatus.SERVICE_UNAVAILABLE)
     return body

@@ -1,5 +1,7 @@
 """What all commands that change something share: their options, and what they print."""
 
+import re
+import secrets
 import sys
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -9,6 +11,7 @@ from typing import Any
 import click
 
 from services.cli.client import Ask, Body
+from services.cli.core.complaint import outcome_unknown
 from services.cli.core.exits import Exit
 from services.cli.core.units import memory_mib, seconds
 from services.cli.follow import StillRunning, follow
@@ -16,6 +19,8 @@ from services.cli.printing import document
 from services.cli.session import Session, output_option
 
 TIMEOUT_S = "5m"
+
+_KEY = re.compile(r"[\x21-\x7e]{1,255}")
 
 
 class Amount(click.ParamType[float, str]):
@@ -48,6 +53,12 @@ class Waiting:
     key: str | None
 
 
+def _checked_key(context: click.Context, option: click.Parameter, key: str | None) -> str | None:
+    if key is not None and not _KEY.fullmatch(key):
+        raise click.BadParameter("use 1 to 255 visible ASCII characters without spaces", context, option)
+    return key
+
+
 def waiting_options(command: Callable[..., None]) -> Callable[..., None]:
     """Give a command `--no-wait`, `--timeout`, `--key` and `-o`; it gets them as one `waiting`."""
 
@@ -56,7 +67,9 @@ def waiting_options(command: Callable[..., None]) -> Callable[..., None]:
         command(*args, waiting=Waiting(wait, timeout_s, key), **rest)
 
     for option in (
-        click.option("--key", help="Idempotency key: the same key again is the same operation."),
+        click.option(
+            "--key", callback=_checked_key, help="Idempotency key: the same key again is the same operation."
+        ),
         click.option(
             "--timeout",
             "timeout_s",
@@ -76,7 +89,12 @@ def waiting_options(command: Callable[..., None]) -> Callable[..., None]:
 
 def run(session: Session, ask: Ask, waiting: Waiting) -> Body | None:
     """Send a command and stay with it as asked; give its operation if it was seen to succeed."""
-    operation = session.client.command(ask, waiting.key)
+    key = waiting.key or secrets.token_hex(16)
+    try:
+        operation = session.client.command(ask, key)
+    except KeyboardInterrupt as stop:
+        sys.stderr.write(f"\ninterrupted; {outcome_unknown(key)}\n")
+        raise click.exceptions.Exit(Exit.INTERRUPTED) from stop
     if not waiting.wait:
         if session.output == "table":
             click.echo(operation["id"])

@@ -9,7 +9,13 @@ from services.cli.session import Session, needs_session, output_option
 
 @click.command()
 @click.option("--after", type=click.IntRange(min=0), default=0, help="Only events after this sequence.")
-@click.option("--limit", type=click.IntRange(1, 500), default=100, show_default=True, help="At most so many.")
+@click.option(
+    "--limit",
+    type=click.IntRange(1, 500),
+    default=100,
+    show_default=True,
+    help="At most so many; fewer where events are large.",
+)
 @output_option
 @needs_session
 def events(session: Session, after: int, limit: int) -> None:

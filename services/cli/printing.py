@@ -17,6 +17,7 @@ _COLOURS: Mapping[str, str] = {
     "booting": "yellow",
     "stopping": "yellow",
     "pending": "yellow",
+    "unknown": "yellow",
     "stopped": "dim",
     "deleted": "dim",
     "failed": "red",

@@ -106,7 +106,13 @@ def delete(session: Session, vm: str, waiting: Waiting) -> None:
 @vm.command()
 @click.argument("vm")
 @click.option("--after", type=click.IntRange(min=0), default=0, help="Only events after this sequence.")
-@click.option("--limit", type=click.IntRange(1, 500), default=100, show_default=True, help="At most so many.")
+@click.option(
+    "--limit",
+    type=click.IntRange(1, 500),
+    default=100,
+    show_default=True,
+    help="At most so many; fewer where events are large.",
+)
 @output_option
 @needs_session
 def history(session: Session, vm: str, after: int, limit: int) -> None:

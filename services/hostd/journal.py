@@ -4,7 +4,7 @@ SQLite with a write-ahead log and full sync: what a call has returned is on disk
 """
 
 import sqlite3
-from collections.abc import Iterator, Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass, replace
 from datetime import datetime

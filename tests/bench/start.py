@@ -79,9 +79,9 @@ async def _measure(folder: Path) -> Sequence[Result]:
 
 def _accept_to_create(stack: Stack) -> Sequence[Result]:
     api = Api(stack)
-    vm_id = api.create("bench-accept")
     accepted = []
-    for _ in range(WARM_UP + STARTS):
+    for number in range(WARM_UP + STARTS):
+        vm_id = api.create(f"bench-accept-{number}")
         accepted.append(datetime.fromisoformat(api.start(vm_id)["accepted_at"]))
         api.power_off(vm_id)
     log = stack.children.children[stack.hosts[0].name].log.read_text()

@@ -106,12 +106,18 @@ class Amount(_Out):
     memory_mib: int
 
 
+HostState = Literal["up", "silent", "unknown"]
+
+
 class HostBody(_Out):
     """One host. `capacity` counts over-commit and the host's own reserve; cores and memory do not."""
 
     id: str
     name: str
-    state: Literal["up", "silent"]
+    state: HostState = Field(
+        description="Whether its heartbeats are heard; `unknown`: not yet, and this API process has not "
+        "listened for long enough to call it `silent`."
+    )
     last_heartbeat_age_s: float | None
     """None: not heard since this API process started."""
     capacity: Amount
@@ -194,7 +200,10 @@ class EventBody(_Out):
 
 
 class EventPage(_Out):
-    """Some events in order; pass `next_after` as `after` for what comes next, now or later."""
+    """Some events in order; pass `next_after` as `after` for what comes next, now or later.
+
+    A page of large events holds fewer than `limit`; a page without any is the end for now.
+    """
 
     items: list[EventBody]
     next_after: int

@@ -14,6 +14,7 @@ from services.api.core.bodies import (
     EventPage,
     HostBody,
     HostName,
+    HostState,
     OperationBody,
     OperationDetail,
     StepBody,
@@ -49,9 +50,8 @@ def vm_body(vm: VmView, hosts: Mapping[HostId, str]) -> VmBody:
     )
 
 
-def host_body(host: HostView, heartbeat_age_s: float | None) -> HostBody:
-    """Show *host*, whose last heartbeat was heard *heartbeat_age_s* ago."""
-    up = heartbeat_age_s is not None and heartbeat_age_s <= SILENT_AFTER_S
+def host_body(host: HostView, *, heartbeat_age_s: float | None, listened_s: float) -> HostBody:
+    """Show *host*, last heard *heartbeat_age_s* ago by a process that has listened for *listened_s*."""
     capacity = Resources(vcpus=host.vcpus, memory_mib=host.memory_mib)
     allocated = Resources(vcpus=host.allocated_vcpus, memory_mib=host.allocated_memory_mib)
     free = Resources(
@@ -61,7 +61,7 @@ def host_body(host: HostView, heartbeat_age_s: float | None) -> HostBody:
     return HostBody(
         id=ids.show_host(host.host_id),
         name=host.name,
-        state="up" if up else "silent",
+        state=_host_state(heartbeat_age_s, listened_s),
         last_heartbeat_age_s=None if heartbeat_age_s is None else round(heartbeat_age_s, 3),
         capacity=_amount(capacity),
         allocated=_amount(allocated),
@@ -120,6 +120,12 @@ def event_page(events: Sequence[LoggedEvent], after: int) -> EventPage:
     return EventPage(
         items=[event_body(event) for event in events], next_after=events[-1].seq if events else after
     )
+
+
+def _host_state(heartbeat_age_s: float | None, listened_s: float) -> HostState:
+    if heartbeat_age_s is None:
+        return "unknown" if listened_s < SILENT_AFTER_S else "silent"
+    return "up" if heartbeat_age_s <= SILENT_AFTER_S else "silent"
 
 
 def _amount(resources: Resources) -> Amount:

@@ -2,6 +2,7 @@
 
 import asyncio
 
+import structlog
 from fastapi import APIRouter, Response
 
 from infra.runtime.errors import Unavailable
@@ -45,4 +46,7 @@ async def _answer(probe: Probe) -> str:
         return err.why
     except TimeoutError:
         return f"no answer within {PROBE_TIMEOUT_S:g} s"
+    except Exception as err:  # noqa: BLE001 - whoever asks what is wrong must be told of this, too
+        structlog.get_logger().exception("probe_failed")
+        return f"{type(err).__name__}: {err}"
     return "ok"

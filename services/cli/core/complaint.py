@@ -2,6 +2,7 @@
 
 from collections.abc import Iterable, Mapping, Sequence
 from difflib import get_close_matches
+from shlex import quote
 from typing import Any
 
 Problem = Mapping[str, Any]
@@ -16,6 +17,8 @@ def complaint(doing: str, problem: Problem) -> str:
     lines += aligned(_reasons(problem), indent=2)
     if problem.get("hint"):
         lines.append(f"try:   {problem['hint']}")
+    if problem.get("idempotency_key"):
+        lines.append(f"key:   {outcome_unknown(problem['idempotency_key'])}")
     where = [f"roost help {problem['code']}"] if "code" in problem else []
     where += [f"operation {problem['operation']}"] if problem.get("operation") else []
     where += [f"request {problem['request_id']}"] if problem.get("request_id") else []
@@ -31,6 +34,21 @@ def unreachable(url: str, why: str) -> Problem:
         "detail": f"no answer from {url}: {why}",
         "hint": "is it running? start one here with `roost dev`, or name another with --url or ROOST_URL",
     }
+
+
+def overloaded(url: str) -> Problem:
+    """Say that somebody answers, but has no time for us, or is a proxy that does not reach roost."""
+    return {
+        "title": "The server is busy",
+        "detail": f"{url} answered 503 without a reason: too many requests at once, or a proxy without roost",
+        "hint": "try again in a moment; if it stays so, look at the server's /readyz?verbose",
+    }
+
+
+def outcome_unknown(key: str) -> str:
+    """Say how to repeat a command of which nobody knows whether it was accepted."""
+    same = f"the same command with `--key {quote(key)}`"
+    return f"whether the command was accepted is not known; {same} is carried out once in all"
 
 
 def not_found(kind: str, wanted: str, names: Iterable[str]) -> Problem:

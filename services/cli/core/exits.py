@@ -49,6 +49,7 @@ _OF_CODE: Mapping[str, Exit] = {
     Code.FORBIDDEN: Exit.DENIED,
     Code.LOG_UNAVAILABLE: Exit.UNREACHABLE,
     Code.READ_MODEL_UNAVAILABLE: Exit.UNREACHABLE,
+    Code.LOG_FULL: Exit.UNREACHABLE,
     Code.NO_HOST_FITS: Exit.NO_PLACE,
 }
 

@@ -1,6 +1,5 @@
 """The host daemon as a process: killed, cut off, told nonsense; its guests and facts live through it."""
 
-import asyncio
 import json
 from collections.abc import AsyncIterator
 from pathlib import Path
@@ -15,11 +14,11 @@ from events.values import Desired, DesiredVm
 from infra.eventlog.port import Write
 from infra.runtime.ids import random_id
 from tests.support.builders import VM, an_entry, vm_id
+from tests.support.eventually import eventually
 from tests.support.fleet import WAIT_S, Fleet, a_fleet
 from tests.support.process import refusal
 from tests.support.stack import NatsServer
 
-POLL_S = 0.02
 UP: list[type[Message]] = [VmStarting, VmBooting, VmRunning]
 DOWN: list[type[Message]] = [VmStopping, VmStopped]
 STOP = an_entry(Desired.STOPPED, grace_s=5)
@@ -86,9 +85,9 @@ async def test_killed_at_any_step_it_goes_on_and_says_everything_once(
 async def guest_asked(fleet: Fleet) -> None:
     """Wait until the guest was asked to shut down, by its own file: nobody can be told."""
     guest = fleet.state / "sim-1" / "guests" / f"{VM}.json"
-    async with asyncio.timeout(WAIT_S):
-        while json.loads(guest.read_text())["shuts_down_at"] is None:  # noqa: ASYNC110 - a file has no event
-            await asyncio.sleep(POLL_S)
+    await eventually(
+        lambda: json.loads(guest.read_text())["shuts_down_at"] is not None, "the guest was asked", WAIT_S
+    )
 
 
 async def test_facts_wait_for_the_log_and_come_in_order_once(fleet: Fleet) -> None:

@@ -156,7 +156,8 @@ async def create(world: World, numbers: Sequence[int]) -> Seq:
     last = Seq(0)
     for number in numbers:
         await world.cmd.append([asked(number)], {})
-        last = await world.evt.append(created(number), {})
+        writes = created(number)
+        last = await world.evt.append(writes, {writes[0].subject: Seq(0)})
     return last
 
 

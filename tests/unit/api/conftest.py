@@ -44,6 +44,7 @@ class Api:
     http: httpx.AsyncClient
     tables: MemoryTables
     commands: MemoryStream
+    events: MemoryStream
     signals: MemorySignals
     pulse: Pulse
     clock: ManualClock
@@ -75,11 +76,12 @@ class Api:
 async def api() -> AsyncIterator[Api]:
     tables = MemoryTables()
     reads = MemoryReadModel(tables)
-    commands, signals, clock = MemoryStream(), MemorySignals(), ManualClock()
-    log, pulse = MemoryLog(commands), Pulse(clock)
+    commands, events = MemoryStream(), MemoryStream()
+    signals, clock = MemorySignals(), ManualClock()
+    log, pulse = MemoryLog(events), Pulse(clock)
     app = make_app(random_id, clock)
     app.state.parts = Parts(
-        desk=Desk(log, signals, reads, clock.now),
+        desk=Desk(commands=MemoryLog(commands), events=log, signals=signals, reads=reads, now=clock.now),
         reads=reads,
         signals=signals,
         pulse=pulse,
@@ -91,6 +93,6 @@ async def api() -> AsyncIterator[Api]:
     transport = httpx.ASGITransport(app)
     headers = {"Authorization": f"Bearer {TOKEN}"}
     async with httpx.AsyncClient(transport=transport, base_url="http://roost", headers=headers) as http:
-        made = Api(app, http, tables, commands, signals, pulse, clock)
+        made = Api(app, http, tables, commands, events, signals, pulse, clock)
         made.know(a_vm(), a_host())
         yield made

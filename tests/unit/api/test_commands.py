@@ -15,6 +15,7 @@ from events.ids import CommandId, EventId, Seq, command_id, new_vm_id
 from events.values import VmPhase
 from events.views import OperationState
 from infra.eventlog.memory import Fault, MemoryLog
+from infra.eventlog.port import Write
 from services.api.core.ids import show_operation, show_vm
 from tests.support.eventually import turns
 from tests.unit.api.conftest import Api
@@ -130,6 +131,51 @@ async def test_a_deleted_vm_takes_no_commands(api: Api) -> None:
     refused(await api.post(START), 404, Code.NO_SUCH_VM)
 
 
+async def test_a_vm_whose_create_was_accepted_is_taken_on_trust(api: Api) -> None:
+    api.know(an_operation(OPERATION, OperationState.PENDING, "create", OTHER_VM))
+    assert (await api.post(START.replace(str(VM), str(OTHER_VM)))).status_code == 202
+
+
+async def test_a_vm_without_a_row_is_taken_on_trust_while_the_projector_is_behind(api: Api) -> None:
+    start = START.replace(str(VM), str(OTHER_VM))
+    await MemoryLog(api.events).append([Write(subjects.vm_ctl(OTHER_VM), UUID(int=1), b"")], {})
+    assert (await api.post(start)).status_code == 202
+    api.tables.checkpoints["EVT"] = Seq(1)
+    refused(await api.post(start), 404, Code.NO_SUCH_VM)
+
+
+async def test_an_unknown_vm_is_told_apart_though_events_come_all_the_time(api: Api) -> None:
+    await MemoryLog(api.events).append([Write(subjects.vm_ctl(VM), UUID(int=1), b"")], {})
+    asyncio.get_running_loop().call_later(0.4, api.tables.checkpoints.__setitem__, "EVT", Seq(1))
+    refused(await api.post(START.replace(str(VM), str(OTHER_VM))), 404, Code.NO_SUCH_VM)
+
+
+async def test_a_command_that_the_log_has_forgotten_is_not_done_again(api: Api) -> None:
+    first = await api.post(START, key="k1")
+    api.commands.messages.clear()
+    for state in (OperationState.RUNNING, OperationState.SUCCEEDED):
+        api.know(an_operation(command_id("admin", "k1"), state))
+        again = await api.post(START, key="k1")
+        assert (again.status_code, again.json()["id"], again.json()["state"]) == (
+            202,
+            first.json()["id"],
+            state,
+        )
+    assert not api.commands.messages
+
+
+async def test_a_known_operation_is_still_compared_with_what_was_stored(api: Api) -> None:
+    await api.post(STOP, key="k1", json={"grace_s": 1})
+    api.know(an_operation(command_id("admin", "k1"), OperationState.SUCCEEDED, "stop"))
+    refused(await api.post(STOP, key="k1", json={"grace_s": 2}), 422, Code.KEY_REUSED)
+
+
+async def test_a_repetition_is_known_before_its_command_was_projected(api: Api) -> None:
+    await api.post(START, key="k1")
+    api.know(an_operation(command_id("admin", "k1"), verb=""))
+    assert (await api.post(START, key="k1")).status_code == 202
+
+
 async def test_a_vm_whose_row_is_a_moment_late_is_found(api: Api) -> None:
     asyncio.get_running_loop().call_later(0.05, api.know, a_vm(OTHER_VM, "web-02"))
     assert (await api.post(START.replace(str(VM), str(OTHER_VM)))).status_code == 202
@@ -145,7 +191,8 @@ async def test_without_the_log_nothing_is_accepted_and_the_key_is_given_back(api
     api.commands.faults.append(Fault.NOT_STORED)
     answer = await api.post(START)
     refused(answer, 503, Code.LOG_UNAVAILABLE)
-    assert "not known whether the command was stored" in answer.json()["detail"]
+    told = "event log: not stored; it is not known whether the command was stored"
+    assert answer.json()["detail"] == told
     key = answer.headers["Idempotency-Key"]
     assert answer.json()["operation"] == show_operation(command_id("admin", key))
     assert (await api.post(START, key=key)).json()["id"] == answer.json()["operation"]

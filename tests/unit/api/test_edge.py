@@ -1,6 +1,7 @@
 """Every request is met at the door: authorized, bounded, identified, and answered whatever happens."""
 
 import json
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -160,6 +161,15 @@ async def test_ready_says_which_part_is_not(api: Api) -> None:
     assert answer.status_code == 503
     assert answer.json()["parts"]["NATS"] == "ok"
     assert answer.json()["parts"]["PostgreSQL"] != "ok"
+
+
+async def test_ready_is_answered_though_a_probe_has_a_defect(api: Api) -> None:
+    async def defect() -> None:
+        raise ZeroDivisionError("by zero")
+
+    api.app.state.parts = replace(api.app.state.parts, probes={"NATS": defect})
+    answer = await api.http.get("/readyz?verbose")
+    assert (answer.status_code, answer.json()["parts"]) == (503, {"NATS": "ZeroDivisionError: by zero"})
 
 
 async def test_the_version_is_told(api: Api) -> None:

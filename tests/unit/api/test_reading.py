@@ -9,6 +9,7 @@ from events.codes import Code
 from events.ids import CommandId, HostId, VmId
 from events.values import VmPhase
 from events.views import OperationState, StepView
+from infra.readmodel.port import HISTORY_BYTES_MAX
 from services.api.core.ids import show_host, show_operation, show_vm
 from tests.unit.api.conftest import Api
 from tests.unit.api.rows import (
@@ -89,6 +90,15 @@ async def test_a_host_is_up_while_it_is_heard(api: Api) -> None:
     assert (body["state"], body["last_heartbeat_age_s"]) == ("silent", 6.5)
 
 
+async def test_a_host_is_not_called_silent_before_anybody_has_listened(api: Api) -> None:
+    path = f"/hosts/{show_host(HOST)}"
+    api.clock.passed_s = 5.9
+    assert (await api.get(path)).json()["state"] == "unknown"
+    assert [host["state"] for host in (await api.get("/hosts")).json()["items"]] == ["unknown"]
+    api.clock.passed_s = 6.0
+    assert (await api.get(path)).json()["state"] == "silent"
+
+
 async def test_a_host_shows_what_is_left(api: Api) -> None:
     (body,) = (await api.get("/hosts")).json()["items"]
     assert body["capacity"] == {"vcpus": 8, "memory_mib": 4096}
@@ -142,6 +152,15 @@ async def test_the_log_is_read_in_order_from_where_one_was(api: Api) -> None:
     mine = (await api.get(f"/vms/{show_vm(VM)}/history")).json()
     assert [one["seq"] for one in mine["items"]] == [1, 3]
     assert mine["items"][0]["vm"] == show_vm(VM)
+
+
+@pytest.mark.parametrize("path", ["/events", f"/vms/{show_vm(VM)}/history"])
+async def test_a_page_of_large_events_ends_early_and_the_next_goes_on(api: Api, path: str) -> None:
+    for seq in range(1, 4):
+        api.tables.log[seq] = (an_event(seq), b"x" * (HISTORY_BYTES_MAX // 2))
+    pages = [(await api.get(path, params={"after": after})).json() for after in (0, 2, 3)]
+    shown = [([one["seq"] for one in page["items"]], page["next_after"]) for page in pages]
+    assert shown == [([1, 2], 2), ([3], 3), ([], 3)]
 
 
 @pytest.mark.parametrize(

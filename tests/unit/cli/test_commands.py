@@ -1,10 +1,12 @@
 """Commands wait, say what happens as it happens, and end with a number that scripts can trust."""
 
 import json
+import time
 
 import pytest
 
 from services.cli import follow
+from services.cli.core.complaint import outcome_unknown
 from services.cli.core.exits import Exit
 from services.cli.core.units import show_clock
 from tests.unit.cli.conftest import NOON, OP, VM, Roost, Server, operation, page, problem, vm
@@ -160,20 +162,63 @@ def test_a_server_that_is_away_for_a_moment_gets_the_same_request_again(roost: R
     server.answers[START] = [away, (202, operation("pending"))]
     said = roost("vm", "start", VM)
     assert said.code == Exit.OK
-    assert said.err.count("trying again") == 1
+    (key,) = {headers["Idempotency-Key"] for _, headers, _, _ in server.asked(START)}
+    assert said.err.startswith(f"no leader\ntrying again for 0.5 s under the same key: --key {key}\n")
     assert len({headers["Idempotency-Key"] for _, headers, _, _ in server.asked(START)}) == 1
 
 
 def test_a_server_that_stays_away_is_given_up(roost: Roost, server: Server) -> None:
-    server.answers[START] = problem(503, "log_unavailable", "no leader")
+    server.answers[START] = problem(503, "log_unavailable", "event log: not connected")
     said = roost("vm", "start", VM)
-    assert (said.code, said.err.count("trying again")) == (Exit.UNREACHABLE, 1)
+    assert said.code == Exit.UNREACHABLE
     assert len(server.asked(START)) > 1
+    key = server.asked(START)[0][1]["Idempotency-Key"]
+    assert said.err.splitlines()[2:] == [
+        f"error: cannot start vm {VM}: event log: not connected",
+        "try:   do something else",
+        f"key:   {outcome_unknown(key)}",
+        "more:  roost help log_unavailable    request req_1",
+    ]
+    assert f"`--key {key}`" in said.err
+    assert (
+        json.loads(roost("vm", "start", VM, "--key", "mine", "-o", "json").out)["idempotency_key"] == "mine"
+    )
+
+
+def test_a_key_that_a_shell_would_read_is_told_in_quotes(roost: Roost, server: Server) -> None:
+    server.answers[START] = problem(500, "internal")
+    assert "`--key '$(ls)'`" in roost("vm", "start", VM, "--key", "$(ls)").err
+
+
+def test_a_server_without_time_gets_the_same_request_again(roost: Roost, server: Server) -> None:
+    busy = (503, {"message": "Service Unavailable"})
+    server.answers[START] = [busy, (202, operation("pending"))]
+    assert roost("vm", "start", VM).code == Exit.OK
+    server.answers[START] = busy
+    said = roost("vm", "start", VM)
+    assert (said.code, len(server.asked(START)) > 3) == (Exit.UNREACHABLE, True)
+    assert "answered 503 without a reason" in said.err
+
+
+def test_an_interrupt_while_a_command_is_sent_says_how_to_repeat_it(
+    roost: Roost, server: Server, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def interrupt(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    server.answers[START] = problem(503, "log_unavailable")
+    monkeypatch.setattr(time, "sleep", interrupt)
+    said = roost("vm", "start", VM)
+    assert said.code == Exit.INTERRUPTED
+    key = server.asked(START)[0][1]["Idempotency-Key"]
+    assert said.err.endswith(f"\ninterrupted; {outcome_unknown(key)}\n")
 
 
 def test_what_will_not_pass_is_not_tried_again(roost: Roost, server: Server) -> None:
     server.answers[START] = problem(422, "key_reused")
-    assert roost("vm", "start", VM).code == Exit.CONFLICT
+    said = roost("vm", "start", VM)
+    assert said.code == Exit.CONFLICT
+    assert "key:" not in said.err
     assert len(server.asked(START)) == 1
 
 

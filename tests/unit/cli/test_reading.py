@@ -104,6 +104,7 @@ def test_too_little_of_an_id_is_no_id(roost: Roost) -> None:
         (problem(503, "read_model_unavailable"), Exit.UNREACHABLE),
         (problem(422, "bad_request"), Exit.USAGE),
         (problem(500, "internal"), Exit.FAILED),
+        (problem(507, "log_full"), Exit.UNREACHABLE),
         ((200, []), Exit.UNREACHABLE),
         ((502, {"message": "bad gateway"}), Exit.UNREACHABLE),
     ],
@@ -140,6 +141,51 @@ def test_a_wrong_command_line_ends_with_two(roost: Roost, server: Server, argume
     said = roost(*arguments)
     assert (said.code, server.seen) == (Exit.USAGE, [])
     assert said.err
+
+
+@pytest.mark.parametrize(
+    ("setting", "allowed"),
+    [
+        ("ROOST_URL=http://127.0.0.1:99999", "a port up to 65535"),
+        ("ROOST_URL=http://127.0.0.1:80/ключ", "in ASCII"),
+        (f"ROOST_URL=http://{'a' * 64}.example", "is no address"),
+        ("ROOST_URL=http://[::1", "is no address"),
+        ("ROOST_TOKEN=two\nlines", "one line of printable ASCII"),
+        ("ROOST_TOKEN=ключ", "one line of printable ASCII"),
+        ("ROOST_TOKEN_FILE=token", "this is no text"),
+    ],
+)
+def test_a_setting_that_cannot_be_sent_is_named(
+    roost: Roost, server: Server, monkeypatch: pytest.MonkeyPatch, setting: str, allowed: str
+) -> None:
+    variable, _, value = setting.partition("=")
+    Path("token").write_bytes(b"\xff\xfe")
+    if variable == "ROOST_TOKEN_FILE":
+        monkeypatch.delenv("ROOST_TOKEN")
+    monkeypatch.setenv(variable, value)
+    said = roost("vm", "list")
+    assert (said.code, server.seen) == (Exit.USAGE, [])
+    assert f"\nError: {variable}" in said.err
+    assert allowed in said.err
+    assert variable == "ROOST_URL" or "lines" not in said.err, "a token is not shown"
+
+
+@pytest.mark.parametrize("key", ["ключ", "two words", "", "k" * 256])
+def test_a_key_that_cannot_be_sent_is_refused(roost: Roost, server: Server, key: str) -> None:
+    said = roost("vm", "start", VM, "--key", key)
+    assert (said.code, server.seen) == (Exit.USAGE, [])
+    assert "--key" in said.err
+    assert "1 to 255 visible ASCII characters" in said.err
+
+
+def test_an_address_from_the_command_line_is_named_by_its_option(roost: Roost) -> None:
+    said = roost("--url", "http://127.0.0.1:99999", "vm", "list")
+    assert (said.code, "\nError: --url:" in said.err) == (Exit.USAGE, True)
+
+
+def test_a_host_that_nobody_has_heard_yet_is_shown_as_unknown(roost: Roost, server: Server) -> None:
+    server.answers["GET /hosts"] = page(host() | {"state": "unknown", "last_heartbeat_age_s": None})
+    assert "unknown" in roost("host", "list").out
 
 
 def test_a_defect_shows_its_trace_only_when_asked(roost: Roost, server: Server) -> None:
