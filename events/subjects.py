@@ -75,6 +75,11 @@ def heartbeat(host_id: HostId) -> str:
     return f"hb.{host_id}"
 
 
+def ended(operation_id: CommandId) -> str:
+    """Name the core signal that an operation has ended and its row says so."""
+    return f"ended.{operation_id}"
+
+
 def dead(stream: str) -> str:
     """Name where messages of *stream* that nobody could read are kept with the reason."""
     return f"dead.{stream.lower()}"

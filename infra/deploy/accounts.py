@@ -38,14 +38,14 @@ def _service(name: str) -> dict[str, list[str]]:
             f"$JS.API.CONSUMER.MSG.NEXT.CMD.{COMMAND_CONSUMER}",
             f"$JS.ACK.CMD.{COMMAND_CONSUMER}.>",
         ],
-        "projector": ["dead.*", "$JS.API.STREAM.MSG.GET.DEAD", *_read("EVT"), *_read("CMD")],
+        "projector": ["dead.*", "ended.*", "$JS.API.STREAM.MSG.GET.DEAD", *_read("EVT"), *_read("CMD")],
         "api": ["cmd.vm.*.*", "$JS.API.STREAM.MSG.GET.CMD", "$JS.API.STREAM.INFO.EVT"],
     }
     subscribe: dict[str, list[str]] = {
         "bootstrap": [">"],
         "scheduler": [subjects.HEARTBEATS],
         "projector": [],
-        "api": [subjects.HEARTBEATS, f"{subjects.LIVE}>"],
+        "api": [subjects.HEARTBEATS, "ended.*"],
     }
     return {"publish": publish[name], "subscribe": [f"_INBOX_{name}.>", *subscribe[name]]}
 

@@ -67,7 +67,7 @@ class Desk:
         known = await self._known(ask, command)
         if not ask.wait_s or (known is not None and known.state.ended):
             return await self._hand_in(ask, command, known)
-        async with watching(self._signals, self._reads, command.vm_id, ask.command_id) as watch:
+        async with watching(self._signals, self._reads, ask.command_id) as watch:
             accepted = await self._hand_in(ask, command, known)
             return await watch.until_ended(ask.wait_s) or accepted
 
@@ -79,7 +79,9 @@ class Desk:
         """
         try:
             async with asyncio.timeout(TRUST_AFTER_S):
-                known = await self._reads.operation(ask.command_id)
+                known, vm = await asyncio.gather(
+                    self._reads.operation(ask.command_id), self._reads.vm(command.vm_id)
+                )
                 if known is not None:
                     # The verb is in the command alone, which may not be projected yet.
                     if known.vm_id != command.vm_id or known.verb not in {"", command.VERB}:
@@ -87,7 +89,7 @@ class Desk:
                     return known
                 if isinstance(command, CreateVm):
                     return None
-                vm = await soon(lambda: self._reads.vm(command.vm_id))
+                vm = vm or await soon(lambda: self._reads.vm(command.vm_id))
                 exists = vm is not None and vm.phase is not VmPhase.DELETED
                 if exists or (vm is None and await may_exist(self._reads, self._events, command.vm_id)):
                     return None

@@ -13,11 +13,13 @@ import structlog
 
 from events import subjects
 from events.codec import BODY_MAX, Undecodable
-from events.ids import NAMESPACE, EventId, Seq
+from events.events import CommandEnded
+from events.ids import NAMESPACE, CommandId, EventId, Seq
 from events.views import LoggedEvent
-from infra.eventlog.port import EventLog, Follower, Recorded, Write
+from infra.eventlog.port import EventLog, Follower, Recorded, Signals, Write
 from infra.readmodel.port import Fenced, ProjectionStore, Turn
 from infra.runtime.backoff import persist
+from infra.runtime.errors import Unavailable
 from infra.runtime.health import Health
 from services.projector.core.project import fold, reads
 from services.projector.core.reading import Seen, logged, read
@@ -50,8 +52,9 @@ class Source:
 class Projector:
     """The shell around the folds. One a process; each source runs in a task of its own."""
 
-    def __init__(self, *, store: ProjectionStore, dead: EventLog, health: Health) -> None:
+    def __init__(self, *, store: ProjectionStore, dead: EventLog, signals: Signals, health: Health) -> None:
         self._store = store
+        self._signals = signals
         self._dead = dead
         self._health = health
         self._logger = structlog.get_logger()
@@ -91,18 +94,32 @@ class Projector:
                 await self._check(source, position)
                 continue
             batch, waiting = _cut(waiting)
-            turn = await self._turn(source, position, batch)
+            turn, ended = await self._turn(source, position, batch)
             # The outcome of a try may be unknown: if it was stored after all, the next one is fenced.
             await persist(self._health, ROWS_PART, partial(self._store.advance, turn))
             position = turn.after
+            await self._tell(ended)
+
+    async def _tell(self, ended: Sequence[CommandId]) -> None:
+        """Tell those who wait that an operation's row has ended; who is not told looks by themselves."""
+        try:
+            for operation_id in ended:
+                await self._signals.send(subjects.ended(operation_id), b"")
+        except Unavailable:
+            pass  # The next read of the log says that NATS is away.
 
     async def _check(self, source: Source, position: Seq) -> None:
         found = await persist(self._health, ROWS_PART, partial(self._store.position, source.name))
         if found != position:
             raise Fenced(f"the checkpoint of {source.name} is at {found}, not at {position}")
 
-    async def _turn(self, source: Source, before: Seq, batch: Sequence[Recorded]) -> Turn:
-        """Read *batch*; what nobody can read is on DEAD before the checkpoint passes it."""
+    async def _turn(
+        self, source: Source, before: Seq, batch: Sequence[Recorded]
+    ) -> tuple[Turn, Sequence[CommandId]]:
+        """Read *batch*, and say which operations it ends.
+
+        What nobody can read is on DEAD before the checkpoint passes it.
+        """
         seen: list[Seen] = []
         history: list[tuple[LoggedEvent, bytes]] = []
         for recorded in batch:
@@ -112,7 +129,7 @@ class Projector:
                 seen.append(one)
             if source.keep:
                 history.append((_logged(recorded, one), recorded.body))
-        return Turn(
+        turn = Turn(
             stream=source.name,
             before=before,
             after=batch[-1].seq,
@@ -120,6 +137,8 @@ class Projector:
             fold=partial(fold, batch=seen),
             logged=history,
         )
+        ends = [one.message.command_id for one in seen if isinstance(one.message, CommandEnded)]
+        return turn, ends
 
     async def _read(self, source: Source, recorded: Recorded) -> Seen | None:
         try:

@@ -5,6 +5,7 @@ from contextlib import AsyncExitStack
 from events import subjects
 from infra.eventlog.connection import closer, connect
 from infra.eventlog.jetstream import JetStreamLog
+from infra.eventlog.signals import NatsSignals
 from infra.readmodel.engine import make_engine
 from infra.readmodel.migrate import pending
 from infra.readmodel.writer import PostgresProjectionStore
@@ -44,7 +45,8 @@ def main() -> None:
         stack.push_async_callback(closer(client))
         store = PostgresProjectionStore(engine)
         stack.push_async_callback(store.release)
-        projector = Projector(store=store, dead=JetStreamLog(client, "DEAD", random_id), health=health)
+        dead, signals = JetStreamLog(client, "DEAD", random_id), NatsSignals(client)
+        projector = Projector(store=store, dead=dead, signals=signals, health=health)
         evt, cmd = (JetStreamLog(client, stream, random_id) for stream in ("EVT", "CMD"))
         service.spawn("evt", projector.run(Source("EVT", subjects.EVT_ALL, evt, keep=True)))
         service.spawn("cmd", projector.run(Source("CMD", subjects.CMD_ALL, cmd, keep=False)))

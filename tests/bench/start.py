@@ -20,7 +20,7 @@ from infra.dev.stack import Stack, Wanted
 from tests.bench.result import Result, percentile, spread
 
 STARTS = 50
-PAIRS = 21
+PAIRS = 31
 WARM_UP = 2
 TIMEOUT_S = 60
 CREATED = re.compile(r'"event": "domain_create".*"timestamp": "([^"]+)"')

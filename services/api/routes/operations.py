@@ -53,7 +53,7 @@ async def show_operation(operation: str, parts: PartsNeeded, wait: Wait = 0) -> 
 
 
 async def _ended(parts: Parts, operation: OperationView, wait_s: float) -> OperationView:
-    async with watching(parts.signals, parts.reads, operation.vm_id, operation.operation_id) as watch:
+    async with watching(parts.signals, parts.reads, operation.operation_id) as watch:
         return await watch.until_ended(wait_s) or operation
 
 

@@ -9,9 +9,7 @@ import pytest
 from events import codec, subjects
 from events.codes import Code
 from events.commands import StopVm
-from events.envelope import Origin, Sealed
-from events.events import CommandEnded, Outcome
-from events.ids import CommandId, EventId, Seq, command_id, new_vm_id
+from events.ids import CommandId, Seq, command_id, new_vm_id
 from events.values import VmPhase
 from events.views import OperationState
 from infra.eventlog.memory import Fault, MemoryLog
@@ -19,7 +17,7 @@ from infra.eventlog.port import Write
 from services.api.core.ids import show_operation, show_vm
 from tests.support.eventually import turns
 from tests.unit.api.conftest import Api
-from tests.unit.api.rows import NOON, OPERATION, OTHER_VM, VM, a_vm, an_operation
+from tests.unit.api.rows import OPERATION, OTHER_VM, VM, a_vm, an_operation
 
 START = f"/vms/{show_vm(VM)}/actions/start"
 STOP = f"/vms/{show_vm(VM)}/actions/stop"
@@ -210,20 +208,11 @@ async def test_a_full_log_is_said_so(api: Api) -> None:
     refused(await api.post(START), 507, Code.LOG_FULL)
 
 
-def ended(operation_id: CommandId) -> bytes:
-    message = CommandEnded(command_id=operation_id, outcome=Outcome.SUCCEEDED)
-    origin = Origin(source="roost/scheduler", actor="admin", causation=operation_id)
-    subject = subjects.vm_ctl(VM)
-    sealed = Sealed(id=EventId(UUID(int=1)), subject=subject, time=NOON, origin=origin, message=message)
-    return codec.encode(sealed)
-
-
 async def end(api: Api, operation_id: CommandId) -> None:
-    """End an operation as scheduler and projector do: heard at once, in the row a little later."""
+    """End an operation as the projector does: in its row first, then aloud."""
     await MemoryLog(api.commands).follow(Seq(0), ["cmd.>"]).next(1, wait_s=5)
-    await api.signals.send(f"live.{subjects.vm_ctl(VM)}", ended(operation_id))
-    await turns(5)
     api.know(an_operation(operation_id, OperationState.SUCCEEDED))
+    await api.signals.send(subjects.ended(operation_id), b"")
 
 
 async def test_a_command_that_waits_answers_as_soon_as_its_row_has_ended(api: Api) -> None:
@@ -232,7 +221,7 @@ async def test_a_command_that_waits_answers_as_soon_as_its_row_has_ended(api: Ap
     assert answer.json()["state"] == "succeeded"
 
 
-async def test_others_that_end_on_the_same_vm_are_none_of_our_business(api: Api) -> None:
+async def test_another_operation_that_ends_is_none_of_our_business(api: Api) -> None:
     ending = end(api, command_id("admin", "someone else"))
     answer, _ = await asyncio.gather(api.post(START, key="k1", params={"wait": 0.1}), ending)
     assert answer.json()["state"] == "pending"
@@ -244,8 +233,8 @@ async def test_an_operation_can_be_waited_for(api: Api) -> None:
 
     async def end_soon() -> None:
         await turns(5)
-        await api.signals.send(f"live.{subjects.vm_ctl(VM)}", ended(OPERATION))
         api.know(an_operation(state=OperationState.SUCCEEDED))
+        await api.signals.send(subjects.ended(OPERATION), b"")
 
     answer, _ = await asyncio.gather(api.get(path, params={"wait": 30}), end_soon())
     assert answer.json()["state"] == "succeeded"

@@ -5,13 +5,18 @@ import json
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
+from datetime import UTC, datetime
 from uuid import UUID
 
 import pytest
 
 from events import subjects
-from events.ids import Seq, VmId
-from infra.eventlog.memory import Fault, MemoryLog, MemoryStream
+from events.codec import encode
+from events.envelope import Origin, Sealed
+from events.events import CommandEnded, Outcome
+from events.ids import CommandId, EventId, Seq, VmId
+from events.views import OperationState
+from infra.eventlog.memory import Fault, MemoryLog, MemorySignals, MemoryStream
 from infra.eventlog.port import Corrupt, Write
 from infra.readmodel.memory import MemoryReadModel, MemoryTables
 from infra.readmodel.port import Turn
@@ -21,6 +26,7 @@ from tests.support.eventually import eventually, turns
 
 SUBJECT = subjects.vm_ctl(VmId(UUID(int=1)))
 WAIT_S = 5.0
+NOON = datetime(2026, 1, 1, 12, tzinfo=UTC)
 
 
 @dataclass
@@ -28,6 +34,7 @@ class World:
     evt: MemoryStream = field(default_factory=MemoryStream)
     dead: MemoryStream = field(default_factory=MemoryStream)
     tables: MemoryTables = field(default_factory=MemoryTables)
+    signals: MemorySignals = field(default_factory=MemorySignals)
     health: Health = field(default_factory=lambda: Health(LOG_PART, ROWS_PART))
 
     async def write(self, number: int, body: bytes = b"nonsense") -> None:
@@ -35,7 +42,9 @@ class World:
 
     async def project(self) -> None:
         store = MemoryReadModel(self.tables)
-        projector = Projector(store=store, dead=MemoryLog(self.dead), health=self.health)
+        projector = Projector(
+            store=store, dead=MemoryLog(self.dead), signals=self.signals, health=self.health
+        )
         await projector.run(Source("EVT", subjects.EVT_ALL, MemoryLog(self.evt), keep=True))
 
     @asynccontextmanager
@@ -157,3 +166,19 @@ async def test_a_large_batch_leaves_turns_to_others(world: World) -> None:
     async with world.projector():
         await look_on()
     assert len(set(looks)) > 2, "nobody else had a turn while the batch was read"
+
+
+async def test_who_waits_is_told_of_an_end_once_it_is_in_the_row(world: World) -> None:
+    operation_id, told = CommandId(UUID(int=5)), []
+
+    def heard(subject: str, _body: bytes) -> None:
+        told.append((subject, world.tables.operations[operation_id].state))
+
+    await world.signals.listen("ended.*", heard)
+    ended = CommandEnded(command_id=operation_id, outcome=Outcome.SUCCEEDED)
+    origin = Origin(source="roost/scheduler", actor="ann", causation=operation_id, correlation=operation_id)
+    sealed = Sealed(id=EventId(UUID(int=1)), subject=SUBJECT, time=NOON, origin=origin, message=ended)
+    await world.write(1, encode(sealed))
+    async with world.projector():
+        await world.until(lambda: bool(told))
+    assert told == [(subjects.ended(operation_id), OperationState.SUCCEEDED)]
