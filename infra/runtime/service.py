@@ -1,6 +1,7 @@
 """The life of a process: start its tasks, wait for a signal or a death, stop everything in order."""
 
 import asyncio
+import gc
 import signal
 import sys
 from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine
@@ -86,6 +87,9 @@ def run_service(
                 server = await serve(health, port)
                 stack.callback(server.close)
             await build(service, stack)
+            # What was made until now stays; a collection that looked at all of it would stop the loop.
+            gc.collect()
+            gc.freeze()
             await service.run()
 
     try:
