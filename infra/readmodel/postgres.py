@@ -20,7 +20,8 @@ class PostgresReadModel:
     """What is known, as `port.ReadModel` describes it."""
 
     def __init__(self, engine: AsyncEngine) -> None:
-        self._engine = engine
+        # Each question is one statement: a transaction around it would be two round trips more.
+        self._engine = engine.execution_options(isolation_level="AUTOCOMMIT")
 
     async def vm(self, vm_id: VmId) -> VmView | None:
         return await self._one(VmView, select(tables.vms).where(tables.vms.c.vm_id == vm_id))

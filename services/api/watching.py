@@ -12,8 +12,7 @@ from infra.readmodel.port import ReadModel
 from infra.runtime.errors import Unavailable
 
 LOOK_AGAIN_S = 1.0
-"""How often the row is read though nothing was heard: a signal that was lost must not hold anybody up. One
-that was given before we listened is no loss: the row said so already."""
+"""How often the row is read though nothing was heard: a signal that was lost must not hold anybody up."""
 
 
 class Watch:
@@ -29,14 +28,17 @@ class Watch:
         self._ended.set()
 
     async def until_ended(self, wait_s: float) -> OperationView | None:
-        """Give the row once it has ended, or as it is after *wait_s*; None while it cannot be read."""
+        """Give the row once it has ended, or as it is after *wait_s*; None while it cannot be read.
+
+        Whoever did not begin the operation looks at its row once before: it may have ended already.
+        """
         loop = asyncio.get_running_loop()
         until = loop.time() + wait_s
         while True:
-            found = await self._read()  # first: it may have ended before anyone asked
+            await self._listen(min(LOOK_AGAIN_S, until - loop.time()))
+            found = await self._read()
             if (found is not None and found.state.ended) or loop.time() >= until:
                 return found
-            await self._listen(min(LOOK_AGAIN_S, until - loop.time()))
 
     async def _listen(self, wait_s: float) -> None:
         try:

@@ -49,6 +49,9 @@ RESYNC_S = 10.0
 STEPS_MAX = 16
 """Steps in a row for one VM; then others have their turn."""
 RETRY_S = 1.0
+AGAIN_S = 0.05
+"""When a VM is looked at again that changed while it was worked on: most such changes are our own doing, and
+what we did is on its way to the log first."""
 JOURNAL_TIMEOUT_S = 10.0
 IMAGE_TIMEOUT_S, IMAGE_THREADS = 5.0, 4
 """The image storage may be a network's: read on the event loop it could stop the heartbeats."""
@@ -140,7 +143,7 @@ class Daemon:
                 self._busy.discard(vm_id)
                 if vm_id in self._again:
                     self._again.discard(vm_id)
-                    self.wake(vm_id)
+                    self._wake_later(vm_id, AGAIN_S)
 
     async def watch(self) -> None:
         """Keep the hypervisor connected and look at everything from time to time, for ever."""

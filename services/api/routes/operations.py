@@ -54,6 +54,10 @@ async def show_operation(operation: str, parts: PartsNeeded, wait: Wait = 0) -> 
 
 async def _ended(parts: Parts, operation: OperationView, wait_s: float) -> OperationView:
     async with watching(parts.signals, parts.reads, operation.operation_id) as watch:
+        # It may have ended between the first look and the start of the watch.
+        now = await parts.reads.operation(operation.operation_id)
+        if now is not None and now.state.ended:
+            return now
         return await watch.until_ended(wait_s) or operation
 
 
