@@ -33,6 +33,7 @@ async def dev(folder: Path, *args: str) -> AsyncIterator[tuple[asyncio.subproces
         stdout=asyncio.subprocess.PIPE,
         stderr=asyncio.subprocess.STDOUT,
         cwd=folder,
+        env={**os.environ, "TMPDIR": str(folder)},  # what a killed one leaves goes with the test
     )
     assert process.stdout is not None
     printed = ""
