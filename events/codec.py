@@ -2,7 +2,6 @@
 
 from collections.abc import Mapping
 from typing import Any, get_args
-from uuid import UUID
 
 from pydantic import BaseModel, TypeAdapter, ValidationError
 
@@ -88,8 +87,3 @@ def _first(err: ValidationError) -> str:
     first = err.errors(include_url=False, include_input=False)[0]
     where = ".".join(str(part) for part in first["loc"]) or "body"
     return f"{where}: {first['msg']}"
-
-
-def event_id_of(body: bytes) -> UUID:
-    """Read the id alone; raises Undecodable."""
-    return decode_envelope(body).id

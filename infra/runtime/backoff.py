@@ -21,19 +21,15 @@ def delays_s(first: float = BACKOFF_FIRST_S, most: float = BACKOFF_MOST_S) -> "D
 
 
 class Delays:
-    """A series of waits in seconds; `reset` starts it again."""
+    """A series of waits in seconds."""
 
     def __init__(self, first: float, most: float) -> None:
-        self._first, self._most, self._next = first, most, first
+        self._most, self._next = most, first
 
     def next(self) -> float:
         """Give the next wait."""
         now, self._next = self._next, min(self._next * 2, self._most)
         return now
-
-    def reset(self) -> None:
-        """Begin with the first wait again."""
-        self._next = self._first
 
 
 async def persist(health: Health, part: str, attempt: Callable[[], Awaitable[T]]) -> T:

@@ -10,9 +10,5 @@ class Unavailable(Exception):
         self.why = why
 
 
-class InvariantBroken(Exception):
-    """Something that must always hold does not: a defect. Never caught; the story is for its finder."""
-
-
 class ConfigInvalid(Exception):
     """A setting cannot be used; found before anything is connected to."""

@@ -14,7 +14,7 @@ from events.envelope import Envelope, Origin, Sealed
 from events.events import CommandEnded
 from events.facts import HostReported
 from events.ids import BEGINNING, CommandId, EventId, HostId, Seq, VmId
-from infra.eventlog.port import Conflict, Consumer, Delivery, EventLog, Follower, LogFull, Recorded, Write
+from infra.eventlog.port import Conflict, Consumer, Delivery, EventLog, Follower, Recorded, Write
 from infra.runtime.backoff import persist
 from infra.runtime.clock import Clock
 from infra.runtime.errors import Unavailable
@@ -86,7 +86,7 @@ class Scheduler:
             ):
                 try:
                     await self._handle(delivery)
-                except (Unavailable, LogFull) as err:
+                except Unavailable as err:
                     # Not acknowledged: it comes again when the log is back.
                     self._logger.warning("command_postponed", seq=delivery.recorded.seq, reason=str(err))
 

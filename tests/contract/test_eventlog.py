@@ -17,6 +17,7 @@ from infra.eventlog.jetstream import JetStreamLog, ask, request
 from infra.eventlog.memory import Fault, MemoryConsumer, MemoryLog, MemorySignals, MemoryStream
 from infra.eventlog.port import Conflict, Consumer, Corrupt, EventLog, LogFull, Recorded, Signals, Write
 from infra.eventlog.signals import NatsSignals
+from infra.runtime.errors import Unavailable
 from infra.runtime.ids import random_id
 from tests.support.eventually import eventually
 from tests.support.stack import NatsServer
@@ -282,4 +283,33 @@ async def test_what_was_fetched_ahead_goes_to_the_next_reader_at_once(nats_serve
         found |= {one.recorded.seq for one in more}
     assert found == {2, 3, 4, 5}
     await second.close()
+    await closer(client)()
+
+
+async def test_a_server_that_is_killed_and_started_again_costs_no_message(nats_server: NatsServer) -> None:
+    seed = seed_file(nats_server.keys, "bootstrap")
+    client = await connect(nats_server.url, seed, "bootstrap", lambda _: None)
+    await ensure_streams(client, streams(GIB, GIB, 1))
+    log = JetStreamLog(client, "EVT", random_id)
+    follower = log.follow(Seq(0), ["evt.>"])
+    first = await log.append([write(A, b"before")], {A: Seq(0)})
+    assert [one.body for one in await follower.next(1, WAIT_S)] == [b"before"]
+    await asyncio.to_thread(nats_server.server.process.kill)  # type: ignore[union-attr]
+    one = write(A, b"while it is away")
+    appending = asyncio.gather(log.append([one], {A: first}))
+    nats_server.server.start(nats_server.hosts)
+    (second,) = await appending
+    assert await log.append([one], {A: first}) == second
+    found: list[Recorded] = []
+
+    async def came() -> bool:
+        try:
+            found.extend(await follower.next(10, 0.5))
+        except Unavailable:
+            return False  # It says so, and goes on where it was.
+        return bool(found)
+
+    await eventually(came, "the follower reads on")
+    assert [(one.seq, one.body) for one in found] == [(second, b"while it is away")]
+    await follower.close()
     await closer(client)()

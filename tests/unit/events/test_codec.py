@@ -9,7 +9,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from events.codec import BODY_MAX, TYPES, Undecodable, decode, encode, event_id_of, same_request
+from events.codec import BODY_MAX, TYPES, Undecodable, decode, encode, same_request
 from events.commands import Command, StartVm, StopVm
 from events.envelope import Message, Origin, Sealed
 from events.events import CommandEnded
@@ -91,10 +91,6 @@ def test_no_bytes_raise_anything_else(noise: bytes) -> None:
 def test_an_older_reader_ignores_a_newer_writers_field() -> None:
     _, message = decode(body(data={"added_later": True}))
     assert message == StopVm(vm_id=VM)
-
-
-def test_the_id_is_read_alone() -> None:
-    assert event_id_of(encode(sealed(StartVm(vm_id=VM)))) == UUID(int=9)
 
 
 def request(command: Command, actor: str = "ann", at: int = 0) -> bytes:
