@@ -2,8 +2,9 @@
 
 from collections.abc import Sequence
 from typing import TypeVar
+from uuid import UUID
 
-from sqlalchemy import Select, func, or_, select, tuple_
+from sqlalchemy import Select, Table, func, or_, select, tuple_
 from sqlalchemy.ext.asyncio import AsyncEngine
 
 from events.ids import CommandId, HostId, Seq, VmId
@@ -12,6 +13,7 @@ from events.views import HostView, LoggedEvent, OperationView, StepView, VmView
 from infra.readmodel import tables
 from infra.readmodel.door import transaction
 from infra.readmodel.port import HISTORY_BYTES_MAX, PAGE_MAX
+from infra.readmodel.rows import driving, rows_of
 
 V = TypeVar("V", bound=Value)
 
@@ -24,7 +26,7 @@ class PostgresReadModel:
         self._engine = engine.execution_options(isolation_level="AUTOCOMMIT")
 
     async def vm(self, vm_id: VmId) -> VmView | None:
-        return await self._one(VmView, select(tables.vms).where(tables.vms.c.vm_id == vm_id))
+        return await self._one(VmView, tables.vms, vm_id)
 
     async def vms(
         self, *, name: str | None = None, after: VmId | None = None, limit: int = PAGE_MAX
@@ -38,7 +40,7 @@ class PostgresReadModel:
         return await self._page(VmView, query, limit)
 
     async def host(self, host_id: HostId) -> HostView | None:
-        return await self._one(HostView, select(tables.hosts).where(tables.hosts.c.host_id == host_id))
+        return await self._one(HostView, tables.hosts, host_id)
 
     async def hosts(self, *, after: HostId | None = None, limit: int = PAGE_MAX) -> Sequence[HostView]:
         hosts = tables.hosts.c
@@ -48,10 +50,7 @@ class PostgresReadModel:
         return await self._page(HostView, query, limit)
 
     async def operation(self, operation_id: CommandId) -> OperationView | None:
-        operations = tables.operations
-        return await self._one(
-            OperationView, select(operations).where(operations.c.operation_id == operation_id)
-        )
+        return await self._one(OperationView, tables.operations, operation_id)
 
     async def operations(
         self, *, vm_id: VmId | None = None, before: CommandId | None = None, limit: int = PAGE_MAX
@@ -69,9 +68,8 @@ class PostgresReadModel:
         return await self._page(OperationView, query, limit)
 
     async def steps(self, operation_id: CommandId) -> Sequence[StepView]:
-        steps = tables.operation_steps
-        query = select(steps).where(steps.c.operation_id == operation_id).order_by(steps.c.seq)
-        return await self._page(StepView, query, PAGE_MAX)
+        async with driving(self._engine) as driver:
+            return await rows_of(driver, StepView, tables.operation_steps, [operation_id])
 
     async def history(
         self, *, vm_id: VmId | None = None, host_id: HostId | None = None, after: Seq, limit: int = PAGE_MAX
@@ -96,8 +94,9 @@ class PostgresReadModel:
         async with transaction(self._engine) as connection:
             return Seq(await connection.scalar(query) or 0)
 
-    async def _one(self, view: type[V], query: Select[tuple[object, ...]]) -> V | None:
-        return next(iter(await self._page(view, query, 1)), None)
+    async def _one(self, view: type[V], table: Table, id_: UUID) -> V | None:
+        async with driving(self._engine) as driver:
+            return next(iter(await rows_of(driver, view, table, [id_])), None)
 
     async def _page(self, view: type[V], query: Select[tuple[object, ...]], limit: int) -> list[V]:
         async with transaction(self._engine) as connection:

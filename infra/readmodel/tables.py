@@ -13,6 +13,7 @@ checkpoint = Table(
     metadata,
     Column("stream", Text, primary_key=True),
     Column("seq", BigInteger, nullable=False),
+    Column("writer", Uuid),
 )
 
 event_log = Table(

@@ -1,4 +1,9 @@
-"""The projector's way into PostgreSQL: one turn, one transaction, one writer at a time."""
+"""The projector's way into PostgreSQL: one turn, one statement, one writer at a time.
+
+The active projector holds a lock, so that the others stand by. What fences it is its name in the checkpoint:
+who takes over writes its own there, waits thereby for what is under way, and nothing from before is stored
+after it.
+"""
 
 import asyncio
 import json
@@ -6,30 +11,26 @@ import re
 from collections.abc import Callable, Iterable, Mapping
 from enum import Enum
 from functools import cache
-from typing import Any, TypeVar
+from typing import Any
+from uuid import UUID
 
-from sqlalchemy import ARRAY, ClauseElement, Table, Text, Uuid, any_, bindparam, cast, func, select
-from sqlalchemy.dialects.postgresql import JSONB, Insert, asyncpg, insert
+from sqlalchemy import ARRAY, Table, Text, bindparam, cast, exists, func, literal_column, select
+from sqlalchemy import table as sql_table
+from sqlalchemy.dialects.postgresql import JSONB, Insert, insert
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
 from events.ids import Seq
 from events.values import Value
 from events.views import HostView, Keys, OperationView, Rows, VmView
 from infra.readmodel import tables
-from infra.readmodel.door import at_the_door, transaction
+from infra.readmodel.door import at_the_door
+from infra.readmodel.known import KnownRows
 from infra.readmodel.port import Fenced, Turn
 from infra.readmodel.postgres import PostgresReadModel
+from infra.readmodel.rows import Driver, driving, rows_of, text
 
 ACTIVE_LOCK = 0x726F_6F73_7401
 """Session lock of the one active projector. The number has no meaning but to be ours ("roost", 1)."""
-TURN_LOCK = 0x726F_6F73_7402
-"""Transaction lock of a turn."""
-
-DIALECT = asyncpg.dialect()  # type: ignore[no-untyped-call]
-Driver = Any
-"""An asyncpg connection, which has no types."""
-
-V = TypeVar("V", bound=Value)
 
 
 class PostgresProjectionStore:
@@ -37,9 +38,13 @@ class PostgresProjectionStore:
 
     def __init__(self, engine: AsyncEngine) -> None:
         self._engine = engine
+        self._autocommit = engine.execution_options(isolation_level="AUTOCOMMIT")
         self._acquiring = asyncio.Lock()
         self._lock_holder: AsyncConnection | None = None
         self._lock_lost: Callable[[], bool] = lambda: True
+        self._writer: UUID | None = None
+        self._turns = asyncio.Lock()
+        self._known = KnownRows()
 
     @property
     def active(self) -> bool:
@@ -62,26 +67,32 @@ class PostgresProjectionStore:
         return await PostgresReadModel(self._engine).position(stream)
 
     async def advance(self, turn: Turn) -> None:
-        if not self.active:
-            raise Fenced("the lock of the active projector was lost with its connection, or never held")
-        async with transaction(self._engine) as connection:
-            await connection.execute(select(func.pg_advisory_xact_lock(TURN_LOCK)))
-            # From here on past SQLAlchemy, whose share of a statement is larger than PostgreSQL's own:
-            # a turn took 7.7 ms with it and takes 3.8 ms without (one event, idle machine).
-            driver: Driver = (await connection.get_raw_connection()).driver_connection
-            await _move_checkpoint(driver, turn)
-            rows, steps = turn.fold(await _load(driver, turn.reads))
-            logged = ({**_columns(event), "raw": raw} for event, raw in turn.logged)
-            await _write(
-                driver,
-                {
-                    tables.vms: map(_columns, rows.vms.values()),
-                    tables.hosts: map(_columns, rows.hosts.values()),
-                    tables.operations: map(_columns, rows.operations.values()),
-                    tables.operation_steps: map(_columns, steps),
-                    tables.event_log: logged,
-                },
-            )
+        # Two streams meet in the same rows: the second turn folds what the first one left.
+        async with self._turns:
+            if not self.active:
+                raise Fenced("the lock of the active projector was lost with its connection, or never held")
+            try:
+                async with driving(self._autocommit) as driver:
+                    await self._take(driver, turn)
+            except BaseException:
+                self._known.forget()  # whether it was stored is not known
+                raise
+
+    async def _take(self, driver: Driver, turn: Turn) -> None:
+        missing = self._known.missing(turn.reads)
+        self._known.learn(await _load(driver, missing), missing)
+        rows, steps = turn.fold(self._known.rows(turn.reads))
+        batches = {
+            tables.vms: map(_columns, rows.vms.values()),
+            tables.hosts: map(_columns, rows.hosts.values()),
+            tables.operations: map(_columns, rows.operations.values()),
+            tables.operation_steps: map(_columns, steps),
+            tables.event_log: ({**_columns(event), "raw": raw} for event, raw in turn.logged),
+        }
+        if not await _write(driver, turn, self._writer, batches):
+            why = f"the checkpoint of {turn.stream} is not at {turn.before} any more, or another one's"
+            raise Fenced(why)
+        self._known.learn(rows)
 
     async def _try_lock(self) -> bool:
         connection = await self._engine.connect()
@@ -89,7 +100,11 @@ class PostgresProjectionStore:
             # Outside any transaction: this connection stays idle for as long as we are active.
             await connection.execution_options(isolation_level="AUTOCOMMIT")
             locked = await connection.scalar(select(func.pg_try_advisory_lock(ACTIVE_LOCK)))
-            driver: Any = (await connection.get_raw_connection()).driver_connection
+            driver: Driver = (await connection.get_raw_connection()).driver_connection
+            if locked:
+                # From here on nobody who held the lock before us can write: what we read stays true.
+                self._writer = await driver.fetchval(_NAME_WRITER)
+                self._known.forget()
         except BaseException:
             # The lock may be ours without our knowing: it must end with this connection.
             await connection.invalidate()
@@ -109,60 +124,45 @@ class PostgresProjectionStore:
             await holder.close()
 
 
-async def _move_checkpoint(driver: Driver, turn: Turn) -> None:
-    """Set the checkpoint first: whoever is late learns it before any work is done."""
-    if turn.before == 0:
-        await driver.execute(_BEGIN_CHECKPOINT, turn.stream)
-    moved = await driver.execute(_MOVE_CHECKPOINT, turn.stream, turn.before, turn.after)
-    if moved != "UPDATE 1":
-        raise Fenced(f"the checkpoint of {turn.stream} is not at {turn.before} any more")
-
-
 async def _load(driver: Driver, keys: Keys) -> Rows:
-    operations = await _find(driver, OperationView, tables.operations, keys.operations)
+    operations = await rows_of(driver, OperationView, tables.operations, keys.operations)
     return Rows(
-        vms={row.vm_id: row for row in await _find(driver, VmView, tables.vms, keys.vms)},
-        hosts={row.host_id: row for row in await _find(driver, HostView, tables.hosts, keys.hosts)},
+        vms={row.vm_id: row for row in await rows_of(driver, VmView, tables.vms, keys.vms)},
+        hosts={row.host_id: row for row in await rows_of(driver, HostView, tables.hosts, keys.hosts)},
         operations={row.operation_id: row for row in operations},
     )
 
 
-async def _find(driver: Driver, view: type[V], table: Table, keys: Iterable[Any]) -> list[V]:
-    wanted = sorted(keys)
-    if not wanted:
-        return []
-    found = await driver.fetch(_FIND[table.name], wanted)
-    return [
-        view.model_validate({name: _read(table, name, value) for name, value in row.items()}) for row in found
-    ]
+async def _write(
+    driver: Driver, turn: Turn, writer: UUID | None, rows: Mapping[Table, Iterable[Mapping[str, Any]]]
+) -> bool:
+    """Move the checkpoint and write whole rows into all tables; False, and nothing, where it had moved.
 
-
-async def _write(driver: Driver, rows: Mapping[Table, Iterable[Mapping[str, Any]]]) -> None:
-    """Write whole rows into all tables by one statement: a round trip costs more than a row."""
+    One statement is one transaction and one round trip, and a round trip costs more than a row.
+    """
     batches = {table: batch for table, some in rows.items() if (batch := list(some))}
-    if batches:
-        arrays = (
-            [row[column.name] for row in batch]
-            for table, batch in batches.items()
-            for column in table.columns
-        )
-        await driver.execute(_write_all(tuple(table.name for table in batches)), *arrays)
+    arrays = (
+        [row[column.name] for row in batch] for table, batch in batches.items() for column in table.columns
+    )
+    statement = _write_all(tuple(table.name for table in batches))
+    return bool(await driver.fetchval(statement, turn.stream, turn.before, turn.after, writer, *arrays))
 
 
 @cache
 def _write_all(names: tuple[str, ...]) -> str:
     """Put the statements of some tables into one, their parameters numbered on."""
-    parts, before = [], 0
-    for name in names:
-        parts.append(_numbered_on(_WRITE[name], before))
+    parts, before = [_MOVE_CHECKPOINT], len(set(_PARAMETER.findall(_MOVE_CHECKPOINT)))
+    for number, name in enumerate(names):
+        parts.append(f"part_{number} AS ({_numbered_on(_WRITE[name], before)})")
         before += len(tables.metadata.tables[name].columns)
-    *first, last = parts
-    named = ", ".join(f"part_{number} AS ({part})" for number, part in enumerate(first))
-    return f"WITH {named} {last}" if first else last
+    return " ".join(["WITH", ", ".join(parts), "SELECT count(*) FROM moved"])
 
 
 def _numbered_on(statement: str, by: int) -> str:
     return _PARAMETER.sub(lambda found: f"${int(found[1]) + by}", statement)
+
+
+_MOVED = exists(select(literal_column("1")).select_from(sql_table("moved")))
 
 
 def _from_arrays(table: Table) -> Insert:
@@ -174,7 +174,7 @@ def _from_arrays(table: Table) -> Insert:
         cast(batch.c[column.name], JSONB) if isinstance(column.type, JSONB) else batch.c[column.name]
         for column in table.columns
     )
-    return insert(table).from_select(list(types), select(*values))
+    return insert(table).from_select(list(types), select(*values).where(_MOVED))
 
 
 def _upsert(table: Table) -> Insert:
@@ -184,36 +184,22 @@ def _upsert(table: Table) -> Insert:
     return statement.on_conflict_do_update(constraint=table.primary_key, set_=values)
 
 
-def _text(statement: ClauseElement) -> str:
-    """Write *statement* as the driver takes it; its parameters come in the order of the columns."""
-    return str(statement.compile(dialect=DIALECT))
-
-
-_BEGIN_CHECKPOINT = "INSERT INTO checkpoint (stream, seq) VALUES ($1, 0) ON CONFLICT DO NOTHING"
-_MOVE_CHECKPOINT = "UPDATE checkpoint SET seq = $3 WHERE stream = $1 AND seq = $2"
-_ROWS = (tables.vms, tables.hosts, tables.operations)
-_FIND = {
-    table.name: _text(
-        select(table).where(
-            next(iter(table.primary_key.columns)) == any_(bindparam("keys", type_=ARRAY(Uuid)))
-        )
-    )
-    for table in _ROWS
-}
+_NAME_WRITER = (
+    "WITH writer AS MATERIALIZED (SELECT gen_random_uuid() AS id) "
+    "UPDATE checkpoint SET writer = writer.id FROM writer RETURNING writer"
+)
+_MOVE_CHECKPOINT = (
+    "moved AS (UPDATE checkpoint SET seq = $3 WHERE stream = $1 AND seq = $2 AND writer = $4 RETURNING 1)"
+)
 _PARAMETER = re.compile(r"\$(\d+)")
 _WRITE = {
-    **{table.name: _text(_upsert(table)) for table in _ROWS},
+    **{table.name: text(_upsert(table)) for table in (tables.vms, tables.hosts, tables.operations)},
     # What has happened does not change: a step or an event that is there already stays as it is.
     **{
-        table.name: _text(_from_arrays(table).on_conflict_do_nothing())
+        table.name: text(_from_arrays(table).on_conflict_do_nothing())
         for table in (tables.operation_steps, tables.event_log)
     },
 }
-
-
-def _read(table: Table, column: str, value: object) -> object:
-    """Undo what the driver leaves: jsonb comes as text."""
-    return json.loads(value) if isinstance(value, str) and isinstance(table.c[column].type, JSONB) else value
 
 
 def _columns(view: Value) -> dict[str, Any]:

@@ -218,14 +218,10 @@ class Daemon:
         return message.entry if isinstance(message, VmDesired) else None
 
     async def _reconcile(self, vm_id: VmId) -> None:
-        domain, seen_now = None, False
+        entry, domain = await self._look(vm_id)
         for _ in range(STEPS_MAX):
-            entry = await self._remember(self._journal.entry, vm_id)
             if entry is None:
                 return  # Not ours to touch: no entry, no action.
-            if not seen_now:
-                domain = await self._hypervisor.domain(vm_id)
-            seen_now = False
             step = reconcile(self._host_id, entry, domain, self._clock.now())
             match step:
                 case Idle():
@@ -239,11 +235,12 @@ class Daemon:
                         return
                     await self._report(fact(VmRunning, self._host_id, entry.desired))
                 case Report(fact=seen):
-                    await self._report(seen)
-                    seen_now = True  # what we say does not change what is there; a change wakes us again
+                    entry = await self._report(seen)
+                    continue  # What we say does not change what is there; a change wakes us again.
                 case Start():
                     domain = await self._start(entry)
-                    seen_now = domain is not None
+                    if domain is not None:
+                        continue  # An order that came meanwhile is met as soon as this one is reported.
                 case AskShutdown():
                     await self._remember(self._journal.asked, entry.desired, self._clock.now())
                     await self._ask_shutdown(vm_id)
@@ -256,7 +253,13 @@ class Daemon:
                 case Forget():
                     await self._remember(self._journal.forget, entry.desired)
                     return
+            entry, domain = await self._look(vm_id)
         self.wake(vm_id)
+
+    async def _look(self, vm_id: VmId) -> tuple[Entry | None, Domain | None]:
+        """See what is desired, and what is there."""
+        entry = await self._remember(self._journal.entry, vm_id)
+        return entry, await self._hypervisor.domain(vm_id) if entry is not None else None
 
     async def _start(self, entry: Entry) -> Domain | None:
         """Start the domain and show it as it is then; None where that has to be looked at."""
@@ -278,11 +281,13 @@ class Daemon:
             # The guest may yet go by itself; when grace has run out it is powered off.
             self._logger.info("guest_not_asked", vm_id=str(vm_id), reason=str(err))
 
-    async def _report(self, seen: VmFact) -> None:
+    async def _report(self, seen: VmFact) -> Entry | None:
+        """Write down and have published what was seen; give the entry as it is then."""
         subject = subjects.vm_fact(seen.vm_id, self._host_id)
-        await self._remember(self._journal.report, seen, self._seal(subject, seen))
+        entry = await self._remember(self._journal.report, seen, self._seal(subject, seen))
         self._logger.info(seen.TYPE, vm_id=str(seen.vm_id), generation=seen.generation)
         self._publish.set()
+        return entry
 
     async def _report_host(self) -> None:
         machine = await persist(self._health, HYPERVISOR, self._hypervisor.machine)

@@ -97,13 +97,15 @@ class Journal:
         with self._transaction() as db:
             return tuple(VmId(UUID(row[0])) for row in db.execute("SELECT vm_id FROM vm ORDER BY vm_id"))
 
-    def report(self, fact: VmFact, write: Write) -> None:
-        """Write down that *fact* was seen, and *write* to be published, in one transaction."""
+    def report(self, fact: VmFact, write: Write) -> Entry | None:
+        """Write down that *fact* was seen and *write* to be published, in one transaction; give the entry."""
         with self._transaction() as db:
             entry = self._entry(db, fact.vm_id)
             if entry is not None and entry.desired.generation == fact.generation:
-                self._put(db, replace(entry, reported=fact))
+                entry = replace(entry, reported=fact)
+                self._put(db, entry)
             self._enqueue(db, write)
+            return entry
 
     def publish_later(self, write: Write) -> None:
         """Write down what is to be published."""

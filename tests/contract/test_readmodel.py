@@ -190,6 +190,23 @@ async def test_a_fold_is_given_the_rows_that_it_reads_and_no_others(world: World
     assert given == [rows_of(vm(1), host(3), operation(4))]
 
 
+async def test_a_fold_is_given_rows_as_the_last_turn_left_them(world: World) -> None:
+    store = await active(world)
+    given: list[Rows] = []
+
+    def fold(rows: Rows) -> tuple[Rows, Sequence[StepView]]:
+        given.append(rows)
+        return rows_of(vm(1, seq=len(given) + 1), vm(2)), ()
+
+    await store.advance(turn(0, 1, vm(1), vm(2), fold=fold))
+    await store.advance(turn(1, 2, vm(1), vm(2), vm(3), fold=fold))
+    with pytest.raises(Fenced):
+        await store.advance(turn(1, 2, vm(1), vm(2), fold=fold))  # what it made must not be taken for stored
+    await store.advance(turn(2, 3, vm(1), fold=fold))
+    assert given[:2] == [Rows(), rows_of(vm(1, seq=2), vm(2))]
+    assert given[-1] == rows_of(vm(1, seq=3))
+
+
 async def test_each_stream_has_its_own_checkpoint(world: World) -> None:
     store = await active(world)
     await store.advance(turn(0, 5))
@@ -337,6 +354,27 @@ async def test_event_bytes_are_kept_exactly(postgres_engine: AsyncEngine) -> Non
     async with transaction(postgres_engine) as connection:
         assert await connection.scalar(text("SELECT raw FROM event_log")) == b"raw \x00 bytes"
     await store.release()
+
+
+async def test_one_that_was_overtaken_unawares_stores_nothing(postgres_dsn: str) -> None:
+    engine = make_engine(postgres_dsn, "test")
+    store, rival = PostgresProjectionStore(engine), PostgresProjectionStore(engine)
+    assert await store.acquire()
+    await store.advance(turn(0, 1, operation(1)))
+    async with transaction(engine) as connection:
+        others = "SELECT pg_terminate_backend(pid) FROM pg_locks WHERE locktype = 'advisory'"
+        await connection.execute(text(others))
+    await eventually(rival.acquire, "the lock is free")
+    await rival.advance(turn(1, 2, operation(1, verb="stop")))
+    store._lock_lost = lambda: False  # its socket has not told it yet
+    for stream, before in (("EVT", 2), ("CMD", 0)):
+        with pytest.raises(Fenced):
+            await store.advance(turn(before, before + 1, operation(1), stream=stream))
+    assert await PostgresReadModel(engine).operation(CommandId(UUID(int=1))) == operation(1, verb="stop")
+    assert await rival.position("CMD") == 0
+    await rival.release()
+    await store.release()
+    await engine.dispose()
 
 
 async def test_a_lock_whose_connection_was_lost_is_lost(postgres_engine: AsyncEngine) -> None:

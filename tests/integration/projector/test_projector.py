@@ -257,6 +257,6 @@ async def test_of_two_projectors_one_is_active_and_the_other_takes_over(world: W
 async def test_a_log_that_ends_before_the_checkpoint_stops_the_projector_loudly(world: World) -> None:
     await create(world, [1])
     async with transaction(world.engine) as connection:
-        await connection.execute(text("INSERT INTO checkpoint VALUES ('EVT', 100)"))
+        await connection.execute(text("UPDATE checkpoint SET seq = 100 WHERE stream = 'EVT'"))
     async with world.projector() as projector, asyncio.timeout(WAIT_S):
         assert await projector.wait() not in {0, None}
