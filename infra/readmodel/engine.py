@@ -27,6 +27,7 @@ def make_engine(
         pool_size=pool_size,
         max_overflow=0,
         pool_timeout=CONNECT_TIMEOUT_S,
+        pool_use_lifo=True,  # the connection used last has its statements planned and its pages at hand
         connect_args={
             "timeout": CONNECT_TIMEOUT_S,
             "command_timeout": statement_timeout_s + ANSWER_SLACK_S,
