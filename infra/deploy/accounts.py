@@ -40,12 +40,14 @@ def _service(name: str) -> dict[str, list[str]]:
         ],
         "projector": ["dead.*", "ended.*", "$JS.API.STREAM.MSG.GET.DEAD", *_read("EVT"), *_read("CMD")],
         "api": ["cmd.vm.*.*", "$JS.API.STREAM.MSG.GET.CMD", "$JS.API.STREAM.INFO.EVT"],
+        "auditor": [*_read("EVT"), *_read("CMD"), f"$JS.API.CONSUMER.INFO.CMD.{COMMAND_CONSUMER}"],
     }
     subscribe: dict[str, list[str]] = {
         "bootstrap": [">"],
         "scheduler": [subjects.HEARTBEATS],
         "projector": [],
         "api": [subjects.HEARTBEATS, "ended.*"],
+        "auditor": [],
     }
     return {"publish": publish[name], "subscribe": [f"_INBOX_{name}.>", *subscribe[name]]}
 

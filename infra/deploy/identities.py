@@ -5,7 +5,8 @@ from pathlib import Path
 
 import nkeys
 
-SERVICES = ("bootstrap", "scheduler", "projector", "api")
+SERVICES = ("bootstrap", "scheduler", "projector", "api", "auditor")
+"""Who has an identity; the auditor is whoever checks the log, and may write nothing."""
 _SEED_BYTES = 32
 
 

@@ -7,6 +7,8 @@ from nats.aio.msg import Msg
 from nats.errors import Error as NatsError
 from nats.js.errors import Error as JetStreamError
 
+from events.ids import Seq
+from infra.eventlog.jetstream import ApiError, ask
 from infra.eventlog.port import Delivery, Recorded
 from infra.eventlog.pull import ConsumerGone, Puller, recorded, why
 from infra.runtime.errors import Unavailable
@@ -57,3 +59,12 @@ class JetStreamConsumer:
                 await message.nak()
             except (NatsError, JetStreamError, OSError):
                 return  # The connection is gone: it comes again when its time is up.
+
+
+async def settled(client: Client, stream: str, name: str) -> Seq:
+    """Give the place up to which every message of *stream* was acknowledged by *name*; raises Unavailable."""
+    try:
+        info = await ask(client, f"$JS.API.CONSUMER.INFO.{stream}.{name}", {})
+    except ApiError as err:
+        raise Unavailable("event log", f"consumer {name} of {stream}: {err}") from err
+    return Seq(info["ack_floor"]["stream_seq"])

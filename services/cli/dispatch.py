@@ -9,6 +9,7 @@ import click
 PROGRAMS: Mapping[str, tuple[str, str]] = {
     "dev": ("infra.dev.main", "Run all of roost on this machine, to try it out."),
     "lab": ("infra.lab.main", "Run several real hosts on this machine."),
+    "log": ("sim.log", "Check the log against everything that was made of it."),
     "projector": ("services.projector.main", "Run the projector, or look after the read models."),
 }
 """Name to the module that is run, and what it is for."""

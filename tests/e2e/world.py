@@ -67,6 +67,20 @@ async def done(stack: Stack, *args: str) -> Said:
     return said
 
 
+async def verified(stack: Stack) -> Said:
+    """Compare the stack's log with everything that was made of it: `roost log verify`."""
+    told = dict(line.split("=", 1) for line in (stack.wanted.data / "auditor.env").read_text().splitlines())
+    process = await asyncio.create_subprocess_exec(
+        *(sys.executable, "-m", "services.cli.main", "log", "verify"),
+        stdout=asyncio.subprocess.PIPE,
+        stderr=asyncio.subprocess.PIPE,
+        env={**os.environ, **told},
+    )
+    out, err = await asyncio.wait_for(process.communicate(), PATIENCE_S)
+    assert process.returncode is not None
+    return Said(process.returncode, out.decode(), err.decode())
+
+
 async def vm(stack: Stack, name: str) -> Any:
     """Show one VM as the API does."""
     return (await done(stack, "vm", "show", name, "-o", "json")).json

@@ -8,7 +8,7 @@ from functools import cache
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[2]
-FLOORS = ("events", "infra", "services")
+FLOORS = ("events", "infra", "services", "sim")
 TIMEOUT_S = 20.0
 
 _IGNORED = {"__pycache__", "node_modules", "dist", "build"}

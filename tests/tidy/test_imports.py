@@ -19,6 +19,7 @@ PLANTED = {
     "floors": ("infra/readmodel/tables.py", "import services.projector.handler"),
     "rooms": ("services/projector/handler.py", "import services.scheduler.settings"),
     "pure-cores": ("services/hostd/core/reconcile.py", "import asyncio"),
+    "pure-checkers": ("sim/checkers/stream.py", "import asyncio"),
     "door-libvirt": ("services/hostd/handler.py", "import libvirt"),
     "door-nats": ("services/scheduler/memory.py", "from nats.aio.client import Client"),
     "door-sql": ("services/projector/handler.py", "from sqlalchemy import select"),

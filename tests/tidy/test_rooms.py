@@ -56,7 +56,7 @@ def test_every_folder_of_code_is_a_room() -> None:
 def test_no_other_distribution_provides_our_import_names() -> None:
     providers = packages_distributions()
     complain(
-        "`events`, `infra` and `services` are generic names: another distribution's would shadow ours",
+        "`events`, `infra`, `services` and `sim` are generic names: another distribution's would shadow ours",
         "remove that distribution; roost runs in an environment of its own (docs/adr/0001)",
         [
             f"{name} is provided by {', '.join(providers[name])}"

@@ -11,9 +11,10 @@ from events import subjects
 from events.commands import Command, CreateVm, DeleteVm, StartVm, StopVm
 from events.ids import CommandId, Seq
 from infra.runtime.errors import Unavailable
+from sim.checkers.ledger import Ledger
+from sim.reading import read_ledger
 from tests.support.builders import a_write, command_id, spec, vm_id
 from tests.support.fleet import WAIT_S, Fleet, a_fleet
-from tests.support.invariants import Ledger, read_ledger
 from tests.support.process import refusal
 from tests.support.stack import NatsServer
 

@@ -19,8 +19,9 @@ from infra.runtime.ids import random_id
 from services.scheduler.handler import Scheduler
 from services.scheduler.memory import Memory
 from services.scheduler.settings import SchedulerSettings
+from sim.checkers.ledger import Ledger
+from sim.reading import read_ledger
 from tests.support.builders import a_write, report
-from tests.support.invariants import Ledger, read_ledger
 
 PATIENCE_S = 5.0
 TURNS, TURNS_MAX = 50, 5000

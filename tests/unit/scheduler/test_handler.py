@@ -15,6 +15,7 @@ from infra.eventlog.memory import EPOCH, Fault, MemoryConsumer
 from infra.eventlog.port import Write
 from infra.runtime.ids import random_id
 from services.scheduler.memory import DEAF_S, SILENT_S
+from sim.reading import read_ledger
 from tests.support.builders import (
     HOST,
     OTHER_HOST,
@@ -29,7 +30,6 @@ from tests.support.builders import (
     stopped,
     vm_id,
 )
-from tests.support.invariants import read_ledger
 from tests.unit.scheduler.shell import ActsAfterLook, Control, DiesAfterAppend, FailsOnce, Turns
 
 CREATE, START, STOP = command_id(0), command_id(1), command_id(2)

@@ -23,8 +23,8 @@ from services.scheduler.core.decide import decide
 from services.scheduler.core.decision import NOTHING, Decision, Known, Scene
 from services.scheduler.core.settle import enlist, settle
 from services.scheduler.core.world import World
+from sim.checkers.ledger import Ledger
 from tests.support.builders import command_id, host_id, report, spec, vm_id
-from tests.support.invariants import Ledger
 
 HOSTS = [host_id(1), host_id(2)]
 VMS = [vm_id(number) for number in range(3)]

@@ -1,11 +1,9 @@
-"""What must hold in any log of events, read from its beginning; used by pure, twin and real logs alike."""
+"""What the control plane has decided, and whether it may be: capacity, reservations, generations, ends."""
 
 from collections import Counter, defaultdict
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 
-from events import subjects
-from events.codec import Undecodable, decode
 from events.envelope import Message
 from events.events import (
     CommandEnded,
@@ -17,14 +15,9 @@ from events.events import (
     VmPlaced,
 )
 from events.host import Host
-from events.ids import CommandId, Generation, HostId, Seq, VmId
-from events.places import in_place
+from events.ids import CommandId, Generation, HostId, VmId
 from events.values import Resources
 from events.vm import Vm
-from infra.eventlog.port import EventLog, Recorded
-
-READ_MAX, WAIT_S = 1000, 5.0
-NOTHING = Resources(vcpus=0, memory_mib=0)
 
 
 @dataclass
@@ -38,7 +31,7 @@ class Ledger:
     placed: dict[VmId, list[Generation]] = field(default_factory=lambda: defaultdict(list))
     complaints: list[str] = field(default_factory=list)
 
-    def take(self, event: object) -> None:
+    def take(self, event: Message) -> None:
         """Take in the next event."""
         match event:
             case HostReserved(host=host):
@@ -58,7 +51,9 @@ class Ledger:
         if isinstance(event, CommandEnded):
             self.ends[event.command_id] += 1
             if self.ends[event.command_id] > 1:
-                self.complaints.append(f"command {event.command_id} ended twice")
+                self.complaints.append(
+                    f"command {event.command_id} ended {self.ends[event.command_id]} times"
+                )
         if vm is None:
             return
         if vm.generation < self.generations.get(vm.vm_id, 0):
@@ -70,24 +65,43 @@ class Ledger:
         self.generations[vm.vm_id] = vm.generation
         self.vms[vm.vm_id] = vm
 
+    @property
+    def pending(self) -> frozenset[CommandId]:
+        """The commands that wait for a host's report."""
+        return frozenset(one.command_id for vm in self.vms.values() for one in vm.pending)
+
+    def faults(self) -> Sequence[str]:
+        """Name what must not be between two batches."""
+        return [*self.complaints, *self._both(), *self._reservations()]
+
     def check(self) -> None:
-        """Assert what must hold between two batches."""
-        assert not self.complaints, self.complaints
-        taken: dict[HostId, list[Resources]] = defaultdict(list)
-        for vm in self.vms.values():
-            if vm.placement is not None:
-                taken[vm.placement.host_id].append(vm.spec.resources)
-            both = [one.command_id for one in vm.pending if self.ends[one.command_id]]
-            assert not both, f"pending and ended: {both}"
-        for host in self.hosts.values():
-            promised = taken.pop(host.host_id, [])
-            assert (host.vms, host.allocated) == (len(promised), total(promised)), f"reservations of {host}"
-        assert not taken, f"placed on hosts that nobody knows: {taken}"
+        """Assert that there is no fault."""
+        assert not self.faults(), self.faults()
 
     def check_ended(self, commands: Iterable[CommandId]) -> None:
         """Assert that each of *commands* ended exactly once."""
         wrong = {one: self.ends[one] for one in commands if self.ends[one] != 1}
         assert not wrong, f"ends of each command: {wrong}"
+
+    def _both(self) -> Iterator[str]:
+        for one in sorted(self.pending & self.ends.keys()):
+            yield f"command {one} has ended and is pending all the same"
+
+    def _reservations(self) -> Iterator[str]:
+        taken: dict[HostId, list[Resources]] = defaultdict(list)
+        for vm in self.vms.values():
+            if vm.placement is not None:
+                taken[vm.placement.host_id].append(vm.spec.resources)
+        for host in self.hosts.values():
+            promised = taken.pop(host.host_id, [])
+            found = (host.vms, host.allocated)
+            if found != (len(promised), total(promised)):
+                yield (
+                    f"{host.name} has {host.vms} VMs reserved ({host.allocated}), "
+                    f"{len(promised)} are placed there ({total(promised)})"
+                )
+        for host_id, promised in taken.items():
+            yield f"{len(promised)} VMs are placed on {host_id}, which nobody registered"
 
 
 def total(resources: Sequence[Resources]) -> Resources:
@@ -95,24 +109,3 @@ def total(resources: Sequence[Resources]) -> Resources:
     return Resources(
         vcpus=sum(one.vcpus for one in resources), memory_mib=sum(one.memory_mib for one in resources)
     )
-
-
-async def read_ledger(log: EventLog) -> Ledger:
-    """Read a whole stream of events from its beginning."""
-    ledger, last = Ledger(), await log.last_seq()
-    follower = log.follow(Seq(0), [subjects.EVT_ALL])
-    while follower.position < last:
-        for recorded in await follower.next(READ_MAX, WAIT_S):
-            if (event := readable(recorded)) is not None:
-                ledger.take(event)
-    await follower.close()
-    return ledger
-
-
-def readable(recorded: Recorded) -> Message | None:
-    """Read one event; None where nobody takes it for one: unreadable, or not in its writer's place."""
-    try:
-        _, message = decode(recorded.body)
-        return message if in_place(subjects.parse_event(recorded.subject), message) else None
-    except (Undecodable, ValueError):
-        return None

@@ -1,0 +1,46 @@
+"""Read a log as a checker wants it: from the beginning, in order, to where it ended when it was asked."""
+
+from collections.abc import AsyncIterator
+
+from events import subjects
+from events.codec import Undecodable, decode
+from events.envelope import Message
+from events.ids import Seq
+from events.places import in_place
+from infra.eventlog.port import EventLog, Recorded
+from sim.checkers.ledger import Ledger
+
+READ_MAX, WAIT_S = 1000, 5.0
+
+
+async def recorded_of(log: EventLog, pattern: str) -> AsyncIterator[Recorded]:
+    """Give every message of a stream, up to the one that is its last now; raises Unavailable."""
+    last = await log.last_seq()
+    follower = log.follow(Seq(0), [pattern])
+    try:
+        while follower.position < last:
+            messages = await follower.next(READ_MAX, WAIT_S)
+            if not messages:
+                return  # What would follow has been forgotten: CMD keeps its messages for a time only.
+            for recorded in messages:
+                yield recorded
+    finally:
+        await follower.close()
+
+
+async def read_ledger(log: EventLog) -> Ledger:
+    """Fold a whole stream of events."""
+    ledger = Ledger()
+    async for recorded in recorded_of(log, subjects.EVT_ALL):
+        if (event := readable(recorded)) is not None:
+            ledger.take(event)
+    return ledger
+
+
+def readable(recorded: Recorded) -> Message | None:
+    """Read one event; None where nobody takes it for one: unreadable, or not in its writer's place."""
+    try:
+        _, message = decode(recorded.body)
+        return message if in_place(subjects.parse_event(recorded.subject), message) else None
+    except (Undecodable, ValueError):
+        return None
