@@ -47,6 +47,7 @@ class Children:
     """The services of one run, in the order in which they were added."""
 
     logs: Path
+    restarts_max: int = RESTARTS_MAX
     children: dict[str, Child] = field(default_factory=dict)
 
     def add(self, name: str, module: str, env: Mapping[str, str], args: Sequence[str] = ()) -> Child:
@@ -68,7 +69,7 @@ class Children:
         """Wait until every service says that it is ready; raises Unavailable with the reason."""
         for child in self.children.values():
             deadline = asyncio.get_running_loop().time() + READY_TIMEOUT_S
-            while not await _is_ready(child.health_port):
+            while not await is_ready(child.health_port):
                 process = child.process
                 ended = process is None or process.popen.poll() is not None
                 if ended or asyncio.get_running_loop().time() > deadline:
@@ -85,8 +86,8 @@ class Children:
                 if child.process is None or child.process.popen.poll() is None:
                     continue
                 code = child.process.popen.returncode
-                if child.restarts >= RESTARTS_MAX:
-                    raise Unavailable(child.name, f"ended {RESTARTS_MAX} times; see {child.log}")
+                if child.restarts >= self.restarts_max:
+                    raise Unavailable(child.name, f"ended {child.restarts + 1} times; see {child.log}")
                 child.restarts += 1
                 say(f"{child.name} ended with {code} and is started again; see {child.log}")
                 await asyncio.sleep(RESTART_WAIT_S)
@@ -100,7 +101,8 @@ class Children:
                 process.stop()
 
 
-async def _is_ready(port: int) -> bool:
+async def is_ready(port: int) -> bool:
+    """Ask a service on its health port whether it is ready."""
     if not answers(port):
         return False
     try:

@@ -1,0 +1,88 @@
+"""Go on where the tests stop: `make soak PART=crash ROUNDS=20`. The next run goes on where this one ends.
+
+crash: each round dies at the next points on real QEMU. chaos: each round makes 100 starts and stops on
+simulated hosts while services, NATS and PostgreSQL are killed at random.
+"""
+
+import argparse
+import asyncio
+import json
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Coroutine, Mapping
+from pathlib import Path
+from random import Random
+from typing import Any
+
+from tests.crash.chaos import Chaos
+from tests.crash.real import a_real_world, sampled
+from tests.crash.world import a_world
+from tests.support.postgres import PostgresServer
+from tests.support.stack import NatsServer
+
+LIVES = 8
+PAIRS = 100
+KEPT = Path(".cache/soak")
+
+
+async def crash(seed: int, say: Callable[[str], None]) -> Mapping[str, int]:
+    """Die at the next points; give how often each service died."""
+    died: dict[str, int] = {}
+    async with a_real_world(say) as walks:
+        for service, deaths in await sampled(walks, seed, LIVES):
+            lived = await walks[service].live(deaths)
+            died[service] = died.get(service, 0) + sum(map(len, lived.values()))
+    return died
+
+
+async def chaos(seed: int, say: Callable[[str], None]) -> Mapping[str, int]:
+    """Weather one storm; give how often each was killed, and the starts and stops done."""
+    with tempfile.TemporaryDirectory(prefix="roost-soak-") as name:
+        folder = Path(name)
+        folder.chmod(0o711)
+        nats, postgres = NatsServer(folder / "log"), PostgresServer(folder / "tables")
+        try:
+            async with a_world(nats, await postgres.new_database(), folder / "world") as world:
+                storm = Chaos(world, nats, postgres, Random(seed), say)  # noqa: S311 - to be repeated
+                await storm.run(PAIRS)
+                return {**storm.kills, "starts and stops": storm.done}
+        finally:
+            nats.server.stop()
+            postgres.close()
+
+
+PARTS: Mapping[str, Callable[[int, Callable[[str], None]], Coroutine[Any, Any, Mapping[str, int]]]] = {
+    "crash": crash,
+    "chaos": chaos,
+}
+
+
+def main() -> None:
+    """Run rounds, keep what each came to, and stop at the first that fails."""
+    parser = argparse.ArgumentParser(prog="python -m tests.crash.soak", description=__doc__)
+    parser.add_argument("--part", choices=sorted(PARTS), default="crash")
+    parser.add_argument("--rounds", type=int, default=1)
+    wanted = parser.parse_args()
+    file = KEPT / f"{wanted.part}.json"
+    file.parent.mkdir(parents=True, exist_ok=True)
+    kept: dict[str, Any] = {"rounds": 0, "came_to": {}}
+    if file.exists():
+        kept = json.loads(file.read_text())
+    began = time.monotonic()
+
+    def say(line: str) -> None:
+        print(f"{time.monotonic() - began:7.1f} s  {line}", file=sys.stderr, flush=True)
+
+    for _ in range(wanted.rounds):
+        seed = kept["rounds"]
+        say(f"{wanted.part}: round {seed} begins")
+        came_to = asyncio.run(PARTS[wanted.part](seed, say))
+        total = {key: kept["came_to"].get(key, 0) + count for key, count in came_to.items()}
+        kept = {"rounds": seed + 1, "came_to": kept["came_to"] | total}
+        file.write_text(json.dumps(kept, indent=2) + "\n")
+        print(f"{wanted.part}: round {seed}: {came_to}; in all {kept}", flush=True)
+
+
+if __name__ == "__main__":
+    main()
