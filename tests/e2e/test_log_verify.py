@@ -25,7 +25,7 @@ pytestmark = [pytest.mark.asyncio(loop_scope="module"), pytest.mark.timeout(180)
 
 @pytest_asyncio.fixture(loop_scope="module", scope="module")
 async def stack() -> AsyncIterator[Stack]:
-    async with world("sim") as running:
+    async with world("sim", whole=False) as running:
         for name in ("one", "two"):
             await done(running, *f"vm create {name} --image tiny --cpu 1 --memory 128M".split())
             await done(running, "vm", "start", name)

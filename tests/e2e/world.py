@@ -34,8 +34,11 @@ class Said:
 
 
 @asynccontextmanager
-async def world(hypervisor: Hypervisor, hosts: int = 2) -> AsyncIterator[Stack]:
-    """Run a stack of its own, supervised as `roost dev` does, and stop it whatever happens."""
+async def world(hypervisor: Hypervisor, hosts: int = 2, *, whole: bool = True) -> AsyncIterator[Stack]:
+    """Run a stack of its own, supervised as `roost dev` does, and stop it whatever happens.
+
+    At the end its log is *whole*, and all that was made of it, unless the tests damage that.
+    """
     with tempfile.TemporaryDirectory(prefix="roost-e2e-") as folder:
         Path(folder).chmod(0o711)
         stack = Stack(Wanted(Path(folder), hosts=hosts, hypervisor=hypervisor, api_port=0), lambda _: None)
@@ -43,6 +46,8 @@ async def world(hypervisor: Hypervisor, hosts: int = 2) -> AsyncIterator[Stack]:
         try:
             async with background(stack.children.watch(lambda _: None)):
                 yield stack
+                said = await verified(stack)
+                assert not whole or said.code == 0, said.out + said.err
         finally:
             await stack.stop()
 
