@@ -35,6 +35,7 @@ def _service(name: str) -> dict[str, list[str]]:
             "evt.host.*.desired",
             "$JS.API.STREAM.MSG.GET.EVT",
             *_read("EVT"),
+            "$JS.API.STREAM.INFO.CMD",
             f"$JS.API.CONSUMER.MSG.NEXT.CMD.{COMMAND_CONSUMER}",
             f"$JS.ACK.CMD.{COMMAND_CONSUMER}.>",
         ],

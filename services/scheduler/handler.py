@@ -30,8 +30,6 @@ FETCH_WAIT_S = 1.0
 REDECIDE_MAX = 3
 """Conflicts in a row after which a command goes back to the queue and a fact is looked at again later."""
 RETRY_S = 0.2
-FIRST_FOR_S = 10.0
-"""Well below the time after which the server gives an unacknowledged command to another (30 s)."""
 REASON_MAX = 500
 UNREADABLE_RETRY_S = 30.0
 SOURCE = "roost/scheduler"
@@ -75,12 +73,14 @@ class Scheduler:
         """Take in what is written to the log, and settle what hosts report, for ever."""
         while True:
             for recorded in await persist(self._health, PART, lambda: follower.next(FETCH_MAX, FETCH_WAIT_S)):
-                self._memory.fold(recorded)
+                self._memory.follow(recorded)
                 await self._settle(recorded)
 
     async def serve(self) -> None:
         """Decide commands, for ever."""
         while True:
+            if self._memory.too_many_ends:
+                await persist(self._health, PART, self._memory.remember_ends)
             for delivery in await persist(
                 self._health, PART, lambda: self._commands.fetch(FETCH_MAX, FETCH_WAIT_S)
             ):
@@ -100,7 +100,11 @@ class Scheduler:
             await delivery.ack()
             return
         for attempt in range(REDECIDE_MAX):
-            if attempt > 0 or not self._is_first(delivery):
+            ended = self._memory.has_ended(command_id, recorded.seq)
+            if ended:
+                await delivery.ack()
+                return
+            if attempt > 0 or ended is None:
                 await self._refresh(vm_id, recorded)
                 looked_to = await self._look_for_end(vm_id, command_id)
                 if looked_to is None:
@@ -167,15 +171,6 @@ class Scheduler:
         except codec.Undecodable:
             pass  # It is about to be refused; no claim is needed for that.
         await self._memory.refresh(wanted)
-
-    def _is_first(self, delivery: Delivery) -> bool:
-        """Tell whether nobody can have handled the command before.
-
-        A first delivery that lay here for long may have been given to another scheduler meanwhile; a
-        consumer that was made anew counts from one again.
-        """
-        age_s = (self._clock.now() - delivery.recorded.stored_at).total_seconds()
-        return delivery.attempts == 1 and abs(age_s) < FIRST_FOR_S
 
     async def _look_for_end(self, vm_id: VmId, command_id: CommandId) -> Seq | None:
         """Read the VM's history in the log itself: None where the command has ended, else how far we read."""
@@ -269,7 +264,7 @@ class Scheduler:
             return False
         for index, change in enumerate(decision.changes):
             seq = Seq(last - len(writes) + 1 + index)
-            self._memory.world.fold(subjects.parse_event(change.subject), seq, change.event)
+            self._memory.wrote(change.subject, seq, change.event)
             self._logger.info(change.event.TYPE, seq=seq, subject=change.subject)
         return True
 

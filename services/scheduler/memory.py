@@ -6,7 +6,9 @@ from uuid import UUID
 import structlog
 
 from events import codec, subjects
-from events.ids import HostId, Seq, VmId
+from events.envelope import Message
+from events.events import CommandEnded, Event
+from events.ids import BEGINNING, CommandId, HostId, Seq, VmId
 from events.places import in_place
 from events.vm import Vm
 from infra.eventlog.port import EventLog, Recorded
@@ -20,28 +22,70 @@ SILENT_S = 6.0
 DEAF_S = 30.0
 """While nobody at all is heard, for how long we suspect our own connection rather than every host."""
 
+ENDS_MAX = 100_000
+"""Ends of commands that are remembered, about 10 MiB; then we begin anew."""
+
 PATTERNS = ("evt.vm.*.*", "evt.host.*.*", "evt.claim.*.*")
 
 
 class Memory:
     """The world as last read, with what cannot be read."""
 
-    def __init__(self, log: EventLog, clock: Clock) -> None:
+    def __init__(self, log: EventLog, commands: EventLog, clock: Clock) -> None:
         self._log = log
+        self._commands = commands
         self._clock = clock
         self._heard: dict[HostId, float] = {}
         self._since = self._last_heard = clock.monotonic()
         self.unreadable: dict[str, str] = {}
         """Subject to the reason why its last message cannot be read: nothing is decided on those."""
         self.world = World()
+        self._ends: set[CommandId] = set()
+        self._ends_of: Seq | None = None
+        """Of all commands after this one in CMD we know whether they have ended; None: of none."""
+        self._followed = self._jumped = BEGINNING
 
     async def fill(self) -> Seq:
         """Read the last word on every subject; give the position to follow the log from."""
-        position = await self._log.last_seq()
+        self._followed = await self._log.last_seq()
+        await self.remember_ends()
         for pattern in PATTERNS:
             for recorded in await self._log.last_per_subject(pattern):
                 self.fold(recorded)
-        return position
+        return self._followed
+
+    async def remember_ends(self) -> None:
+        """Begin to remember which commands end: of those that are asked from now on, we shall know."""
+        self._ends.clear()
+        self._ends_of = None
+        self._ends_of = await self._commands.last_seq()
+
+    @property
+    def too_many_ends(self) -> bool:
+        """Whether it is time to begin anew."""
+        return len(self._ends) >= ENDS_MAX
+
+    def has_ended(self, command_id: CommandId, seq: Seq) -> bool | None:
+        """Tell whether the command at *seq* of CMD has ended before what we know of its VM; None: look it up.
+
+        The consumer's own word is none: a server that was killed delivers again, as for the first time, what
+        was acknowledged (measured: all of the last second's).
+        """
+        if command_id in self._ends:
+            return True
+        # While we have read ahead of what we follow, an end may lie in between.
+        known = self._ends_of is not None and seq > self._ends_of and self._jumped <= self._followed
+        return False if known else None
+
+    def follow(self, recorded: Recorded) -> None:
+        """Take in the next message of the log."""
+        self.fold(recorded)
+        self._followed = recorded.seq
+
+    def wrote(self, subject: str, seq: Seq, event: Event) -> None:
+        """Take in what we have stored ourselves."""
+        self.world.fold(subjects.parse_event(subject), seq, event)
+        self._note_end(event)
 
     def fold(self, recorded: Recorded) -> None:
         """Take in one message; remember aloud what cannot be read."""
@@ -51,6 +95,7 @@ class Memory:
             if not in_place(subject, message):
                 raise ValueError(f"{message.TYPE} does not belong on {recorded.subject}")
             self.world.fold(subject, recorded.seq, message)
+            self._note_end(message)
             self.unreadable.pop(recorded.subject, None)
         except (codec.Undecodable, ValueError) as err:
             self.unreadable[recorded.subject] = str(err)
@@ -64,6 +109,11 @@ class Memory:
             recorded = await self._log.load(subject)
             if recorded is not None:
                 self.fold(recorded)
+                self._jumped = max(self._jumped, recorded.seq)
+
+    def _note_end(self, message: Message) -> None:
+        if isinstance(message, CommandEnded):
+            self._ends.add(message.command_id)
 
     def heard(self, subject: str, body: bytes) -> None:  # noqa: ARG002 - the beat itself is the news
         """Note a heartbeat."""

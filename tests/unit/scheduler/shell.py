@@ -77,7 +77,7 @@ class Control:
     async def scheduler(self, log: EventLog | None = None) -> AsyncIterator[None]:
         """Run a scheduler; end it, at whichever await it is, as a kill would."""
         log = log or self.log
-        memory = Memory(log, self.clock)
+        memory = Memory(log, self.queue, self.clock)
         self.memories.append(memory)
         scheduler = Scheduler(
             log=log,

@@ -1,7 +1,6 @@
 """The scheduler's shell: what a crash, a lost answer, a conflict or unreadable bytes leave behind."""
 
 import asyncio
-from datetime import timedelta
 
 import pytest
 
@@ -10,11 +9,12 @@ from events.codes import Code
 from events.commands import CreateVm, StartVm, StopVm
 from events.events import Outcome
 from events.facts import StopCause
+from events.ids import Seq
 from events.values import Placement
-from infra.eventlog.memory import EPOCH, Fault, MemoryConsumer
+from infra.eventlog.memory import Fault, MemoryConsumer
 from infra.eventlog.port import Write
 from infra.runtime.ids import random_id
-from services.scheduler.memory import DEAF_S, SILENT_S
+from services.scheduler.memory import DEAF_S, SILENT_S, Memory
 from sim.reading import read_ledger
 from tests.support.builders import (
     HOST,
@@ -235,19 +235,46 @@ async def test_a_redelivered_command_that_ends_while_it_is_looked_at_ends_once()
     (await control.ended(START)).check_ended([START])
 
 
-async def test_a_first_delivery_that_lay_here_for_long_is_looked_up() -> None:
-    """Its time ran out, another scheduler was given it, and ended it."""
+async def started_and_ended(control: Control) -> None:
+    await control.ended(CREATE)
+    await control.ask(START, StartVm(vm_id=VM))
+    await control.see(lambda ledger: VM in ledger.placed)
+    await control.tell(booting())
+    await control.ended(START)
+    await control.settled()
+
+
+async def test_a_server_that_forgot_what_was_acknowledged_ends_nothing_again() -> None:
+    """It delivers again as for the first time: to us, or to one that has just been started."""
     control = await with_a_vm()
     async with control.scheduler():
-        await control.ended(CREATE)
-        await control.ask(START, StartVm(vm_id=VM))
-        await control.see(lambda ledger: VM in ledger.placed)
-        await control.tell(booting())
-        await control.ended(START)
-        await control.settled()
-    control.consumer = MemoryConsumer(control.asked, "cmd.>")
-    control.clock.at = EPOCH + timedelta(seconds=60)
-    async with control.scheduler():
+        await started_and_ended(control)
+        for seq in (1, 2):
+            await control.consumer.redeliver(seq)
         await control.ask(STOP, StopVm(vm_id=VM))
         await control.see(lambda ledger: bool(ledger.vms[VM].pending))
+        await control.settled()
+    control.consumer = MemoryConsumer(control.asked, "cmd.>")
+    async with control.scheduler():
+        await control.turns()
+        await control.settled()
     (await control.ended(CREATE, START)).check_ended([CREATE, START])
+
+
+async def test_what_was_read_ahead_of_what_is_followed_tells_no_end() -> None:
+    control = await with_a_vm()
+    memory = Memory(control.log, control.queue, control.clock)
+    follower = control.log.follow(await memory.fill(), ["evt.>"])
+    async with control.scheduler():
+        await started_and_ended(control)
+        await control.ask(STOP, StopVm(vm_id=VM))
+        await control.see(lambda ledger: bool(ledger.vms[VM].pending))
+    assert memory.has_ended(START, Seq(2)) is False
+    await memory.refresh([subjects.vm_ctl(VM)])
+    assert memory.has_ended(START, Seq(2)) is None
+    for recorded in await follower.next(100, 1):
+        memory.follow(recorded)
+    assert memory.has_ended(START, Seq(2)) is True
+    assert memory.has_ended(STOP, Seq(3)) is False
+    await memory.remember_ends()
+    assert (memory.has_ended(START, Seq(2)), memory.has_ended(STOP, Seq(4))) == (None, False)
