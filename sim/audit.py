@@ -8,7 +8,7 @@ from events.codec import Undecodable
 from events.ids import CommandId, Seq
 from events.views import Rows, StepView
 from infra.eventlog.port import Recorded
-from services.projector.core.reading import read
+from services.projector.core.reading import Seen, read
 from sim.checkers.commands import account
 from sim.checkers.history import History, Kept
 from sim.checkers.ledger import Ledger
@@ -77,11 +77,13 @@ class Audit:
             events.take(recorded)
             if events.count % SAY_EVERY == 0:
                 self.say(f"{events.count} events read")
-            event = readable(recorded)
+            seen = self._read(recorded)
+            event = seen.message if seen is not None else readable(recorded)
             if event is not None:
                 self.ledger.take(event)
             if recorded.seq <= self.tables.at("EVT"):
-                self._project(recorded)
+                if seen is not None:
+                    self.rebuild.take(seen)
                 await history.compare(Kept(recorded.seq, recorded.subject, recorded.body))
         await history.end()
         return history
@@ -90,14 +92,17 @@ class Audit:
         async for recorded in cmd:
             commands.take(recorded)
             self.asked[subjects.parse_command(recorded.subject)[1]] = recorded.seq
-            if recorded.seq <= self.tables.at("CMD"):
-                self._project(recorded)
+            seen = self._read(recorded)
+            if seen is not None and recorded.seq <= self.tables.at("CMD"):
+                self.rebuild.take(seen)
 
-    def _project(self, recorded: Recorded) -> None:
+    def _read(self, recorded: Recorded) -> Seen | None:
+        """Read one message as the projector does; what it cannot read it parks on DEAD, and makes no row of."""
         try:
-            self.rebuild.take(read(recorded.seq, recorded.subject, recorded.body))
+            return read(recorded.seq, recorded.subject, recorded.body)
         except Undecodable:
-            self.unreadable += 1  # The projector parks it on DEAD and makes no row of it.
+            self.unreadable += 1
+            return None
 
     def _projected(self, events: Wholeness) -> str:
         at = self.tables.at("EVT")
