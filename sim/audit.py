@@ -97,7 +97,7 @@ class Audit:
                 self.rebuild.take(seen)
 
     def _read(self, recorded: Recorded) -> Seen | None:
-        """Read one message as the projector does; what it cannot read it parks on DEAD, and makes no row of."""
+        """Read one message as the projector does: what it cannot read is parked, and makes no row."""
         try:
             return read(recorded.seq, recorded.subject, recorded.body)
         except Undecodable:
