@@ -1,13 +1,13 @@
 #!/bin/sh
 # Install what a Debian 12 machine lacks to develop roost: system packages, then the locked Python environment.
-# Each once, and only what is missing. Usage: install.sh [--no-system]
+# Each once, and only what is missing. Usage: install.sh [SYSTEM PACKAGE MORE ...]
 set -eu
 cd "$(dirname "$0")/../.."
 mkdir -p .cache
 
 PACKAGES="busybox-static cpio gcc iproute2 kmod libc6-dev libvirt-clients libvirt-daemon
 libvirt-daemon-driver-qemu libvirt-dev mount pkg-config procps python3-dev python3-venv
-qemu-system-x86 qemu-utils util-linux"
+qemu-system-x86 qemu-utils util-linux $*"
 
 missing=""
 for package in $PACKAGES; do

@@ -9,6 +9,7 @@ import shutil
 import signal
 import stat
 import subprocess
+from collections.abc import Mapping
 from pathlib import Path
 
 from infra.deploy.identities import write_secret
@@ -69,13 +70,25 @@ def data_folder(wanted: Path, user: As | None) -> Path:
 
 
 class EmbeddedPostgres:
-    """One server over *folder*; its password lies in *keys*."""
+    """One server over *folder*, of *programs* where they are named; its password lies in *keys*.
 
-    def __init__(self, folder: Path, keys: Path, port: int = 0) -> None:
+    *options* are PostgreSQL's own, beside ours.
+    """
+
+    def __init__(
+        self,
+        folder: Path,
+        keys: Path,
+        port: int = 0,
+        *,
+        programs: Path | None = None,
+        options: Mapping[str, str] | None = None,
+    ) -> None:
         self._user = unprivileged()
         folder.parent.mkdir(parents=True, exist_ok=True)
         self.folder = data_folder(folder, self._user)
-        self._bin = binaries()
+        self._bin = programs or binaries()
+        self._options = OPTIONS | dict(options or {})
         self._password_file = keys / "postgres.password"
         self.port = free_port(port)
         self.process: Process | None = None
@@ -94,7 +107,7 @@ class EmbeddedPostgres:
             write_secret(self._password_file, secrets.token_hex(16))
         if not (self.folder / "PG_VERSION").exists():
             self._initdb()
-        options = [part for key, value in OPTIONS.items() for part in ("-c", f"{key}={value}")]
+        options = [part for key, value in self._options.items() for part in ("-c", f"{key}={value}")]
         log = self._password_file.parent.parent / "postgres.log"
         self.process = start(
             "postgres",
@@ -111,7 +124,9 @@ class EmbeddedPostgres:
             self.process.stop()
 
     def remove(self) -> None:
-        """Remove the data folder, wherever it is."""
+        """End the server at once and remove the data folder, wherever it is."""
+        if self.process is not None:
+            self.process.kill()
         shutil.rmtree(self.folder, ignore_errors=True)
 
     def _accepts(self) -> bool:

@@ -1,8 +1,9 @@
-"""Real servers for tests: one nats-server and one PostgreSQL a test run, cleaned between tests."""
+"""Where a test run's servers come from, and a real nats-server for each test."""
 
 import shutil
 import tempfile
 from collections.abc import Iterator
+from dataclasses import dataclass
 from pathlib import Path
 from uuid import UUID
 
@@ -11,20 +12,61 @@ import pytest
 from events.ids import HostId
 from infra.deploy.identities import ensure_identity
 from infra.embedded.nats import EmbeddedNats
+from tests.support.backends import Address, BackendUnfit, Binaries, Engine, Image, NatsBackend, Source, choose
+from tests.support.backends_address import AddressNats
+from tests.support.backends_docker import DockerNats, find_engine
+from tests.support.settings import Backend, BackendSettings
 
 HOSTS = tuple(HostId(UUID(int=0x7000_8000_0000_0000_0000 + n)) for n in range(1, 4))
 
 
-class NatsServer:
-    """A running nats-server whose streams each test makes for itself."""
+@dataclass(frozen=True)
+class Sources:
+    """Where the servers of this run come from."""
 
-    def __init__(self, folder: Path) -> None:
-        self.keys = folder / "keys"
-        self.folder = folder
-        self.server = EmbeddedNats(folder / "nats", self.keys)
-        hosts = {host: ensure_identity(self.keys, f"host-{host}") for host in HOSTS}
-        self.hosts = hosts
-        self.server.start(hosts)
+    nats: Source
+    nats_keys: Path | None
+    postgres: Source
+
+
+@pytest.fixture(scope="session")
+def sources() -> Sources:
+    told = BackendSettings()
+    engine = Engine() if told.test_backend is Backend.LOCAL else find_engine()
+    nats = choose(
+        address=told.test_nats_url, image=told.test_nats_image, forced=told.test_backend, engine=engine
+    )
+    postgres = choose(
+        address=told.test_postgres_dsn,
+        image=told.test_postgres_image,
+        forced=told.test_backend,
+        engine=engine,
+    )
+    return Sources(nats, told.test_nats_keys, postgres)
+
+
+def nats_backend(sources: Sources, folder: Path) -> tuple[NatsBackend, Path]:
+    """Make the server, not yet started, and say where the identities lie that it knows."""
+    keys = folder / "keys"
+    match sources.nats:
+        case Address(url):
+            if sources.nats_keys is None:
+                raise BackendUnfit(f"ROOST_TEST_NATS_KEYS must name the folder of the seeds that {url} knows")
+            return AddressNats(url, sources.nats_keys), sources.nats_keys
+        case Image(name):
+            return DockerNats(name, keys), keys
+        case Binaries():
+            return EmbeddedNats(folder / "nats", keys), keys
+
+
+class NatsServer:
+    """A running nats-server whose streams each test makes for itself; identities lie in *keys*."""
+
+    def __init__(self, server: NatsBackend, keys: Path) -> None:
+        self.keys = keys
+        self.server = server
+        self.hosts = {host: ensure_identity(keys, f"host-{host}") for host in HOSTS}
+        self.server.start(self.hosts)
 
     @property
     def url(self) -> str:
@@ -38,9 +80,9 @@ class NatsServer:
 
 
 @pytest.fixture
-def nats_server() -> Iterator[NatsServer]:
+def nats_server(sources: Sources) -> Iterator[NatsServer]:
     folder = Path(tempfile.mkdtemp(prefix="roost-test-"))
-    server = NatsServer(folder)
+    server = NatsServer(*nats_backend(sources, folder))
     yield server
     server.server.stop()
     shutil.rmtree(folder)
