@@ -15,6 +15,8 @@ from pathlib import Path
 from random import Random
 from typing import Any
 
+from infra.embedded.nats import EmbeddedNats
+from infra.embedded.postgres import EmbeddedPostgres
 from tests.crash.chaos import Chaos
 from tests.crash.real import a_real_world, sampled
 from tests.crash.world import a_world
@@ -41,7 +43,8 @@ async def chaos(seed: int, say: Callable[[str], None]) -> Mapping[str, int]:
     with tempfile.TemporaryDirectory(prefix="roost-soak-") as name:
         folder = Path(name)
         folder.chmod(0o711)
-        nats, postgres = NatsServer(folder / "log"), PostgresServer(folder / "tables")
+        nats = NatsServer(EmbeddedNats(folder / "nats", folder / "keys"), folder / "keys")
+        postgres = PostgresServer(EmbeddedPostgres(folder / "postgres", folder / "keys"))
         try:
             async with a_world(nats, await postgres.new_database(), folder / "world") as world:
                 storm = Chaos(world, nats, postgres, Random(seed), say)  # noqa: S311 - to be repeated
