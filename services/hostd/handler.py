@@ -1,19 +1,17 @@
-"""Fold what is desired, reconcile each VM, publish what was seen."""
+"""Fold what is desired and reconcile each VM; what is seen is said through the reporter."""
 
 import asyncio
-from collections.abc import Awaitable, Callable
-from typing import ParamSpec, TypeVar
+from collections.abc import Callable
 from uuid import UUID
 
 import structlog
 
-from events import codec, subjects
-from events.envelope import Origin, Sealed
+from events import codec
 from events.events import VmDesired
-from events.facts import HostReported, VmFact, VmRunning
-from events.ids import EventId, HostId, VmId
+from events.facts import VmRunning
+from events.ids import HostId, VmId
 from events.values import DesiredVm
-from infra.eventlog.port import Consumer, Delivery, FactLog, Signals, Write
+from infra.eventlog.port import Consumer, Delivery, FactLog, Signals
 from infra.runtime.backoff import persist
 from infra.runtime.clock import Clock
 from infra.runtime.errors import Unavailable
@@ -39,11 +37,11 @@ from services.hostd.core.reconcile import (
 )
 from services.hostd.hypervisor.port import Hypervisor, HypervisorRefused, Image
 from services.hostd.journal import Journal
+from services.hostd.remember import JOURNAL, Remember
+from services.hostd.reporter import LOG, Reporter
 
 FETCH_MAX = 64
 FETCH_WAIT_S = 1.0
-PUBLISH_MAX = 64
-HEARTBEAT_S = 1.0
 RESYNC_S = 10.0
 """How often every VM is looked at although nothing was heard of it."""
 STEPS_MAX = 16
@@ -52,14 +50,12 @@ RETRY_S = 1.0
 AGAIN_S = 0.05
 """When a VM is looked at again that changed while it was worked on: most such changes are our own doing, and
 what we did is on its way to the log first."""
-JOURNAL_TIMEOUT_S = 10.0
+NAMED_MAX = 20
+"""Domains named in one line of the log."""
 IMAGE_TIMEOUT_S, IMAGE_THREADS = 5.0, 4
 """The image storage may be a network's: read on the event loop it could stop the heartbeats."""
 
-LOG, HYPERVISOR, JOURNAL = "event log", "hypervisor", "journal"
-
-P = ParamSpec("P")
-T = TypeVar("T")
+HYPERVISOR = "hypervisor"
 
 
 class Daemon:
@@ -81,26 +77,31 @@ class Daemon:
         health: Health,
     ) -> None:
         self._host_id = host_id
-        self._name = name
         self._desired = desired
-        self._facts = facts
-        self._signals = signals
         self._hypervisor = hypervisor
         self._journal = journal
-        self._journal_worker = Workers("journal", 1)
         self._image_worker = Workers("image storage", IMAGE_THREADS)
         self._find_image = find_image
         self._clock = clock
-        self._new_id = new_id
         self._health = health
+        self._remember = Remember(health)
+        self._reporter = Reporter(
+            host_id=host_id,
+            name=name,
+            facts=facts,
+            signals=signals,
+            journal=journal,
+            remember=self._remember,
+            clock=clock,
+            new_id=new_id,
+            health=health,
+        )
         self._logger = structlog.get_logger().bind(host=name)
         self._dirty: asyncio.Queue[VmId] = asyncio.Queue()
         self._queued: set[VmId] = set()
         self._busy: set[VmId] = set()
         self._again: set[VmId] = set()
-        self._publish = asyncio.Event()
         self._reconnect = asyncio.Event()
-        self._reported: HostReported | None = None
 
     async def listen(self) -> None:
         """Fold the host's desired subject into the journal, for ever. Acknowledged last."""
@@ -161,34 +162,25 @@ class Daemon:
                 self.wake(vm_id)
 
     async def publish(self) -> None:
-        """Publish what the journal holds, in order, one at a time, for ever."""
-        while True:
-            self._publish.clear()
-            for outgoing in await self._remember(self._journal.outgoing, 1):
-                seq = await persist(
-                    self._health,
-                    LOG,
-                    lambda out=outgoing: self._facts.publish(out.write, out.expected),  # type: ignore[misc]
-                )
-                await self._remember(self._journal.published, outgoing, seq)
-                self._publish.set()
-            await self._publish.wait()
+        """Publish what the journal holds, for ever."""
+        await self._reporter.publish()
 
     async def beat(self) -> None:
         """Say that this host is there, for ever."""
-        while True:
-            try:
-                await self._signals.send(subjects.heartbeat(self._host_id), b"{}")
-            except Unavailable:
-                pass  # The log's own outage is said elsewhere; the next beat comes.
-            await asyncio.sleep(HEARTBEAT_S)
+        await self._reporter.beat()
 
     async def start(self) -> None:
         """Connect to the hypervisor and report what this host is."""
         await persist(self._health, HYPERVISOR, lambda: self._hypervisor.connect(self.changed))
         self._health.up(JOURNAL)
         await self._report_host()
-        for vm_id in await self._remember(self._journal.vm_ids):
+        known = await self._remember(self._journal.vm_ids)
+        there = await persist(self._health, HYPERVISOR, self._hypervisor.domains)
+        unknown = [str(domain.vm_id) for domain in there if domain.vm_id not in known]
+        if unknown:
+            # The journal was lost. They are left alone until the next word about each.
+            self._logger.warning("domains_without_entry", count=len(unknown), vm_ids=unknown[:NAMED_MAX])
+        for vm_id in known:
             self.wake(vm_id)
 
     def changed(self, vm_id: VmId | None) -> None:
@@ -233,9 +225,9 @@ class Daemon:
                     if not await self._hypervisor.agent_answers(vm_id):
                         self._wake_later(vm_id, PROBE_AGAIN_S)
                         return
-                    await self._report(fact(VmRunning, self._host_id, entry.desired))
+                    await self._reporter.report(fact(VmRunning, self._host_id, entry.desired))
                 case Report(fact=seen):
-                    entry = await self._report(seen)
+                    entry = await self._reporter.report(seen)
                     continue  # What we say does not change what is there; a change wakes us again.
                 case Start():
                     domain = await self._start(entry)
@@ -271,7 +263,7 @@ class Daemon:
             domain = await self._hypervisor.domain(entry.desired.vm_id)
             if domain is not None and domain.state is DomainState.ACTIVE:
                 return domain  # An earlier call that we gave up on has come true meanwhile.
-            await self._report(start_failed(self._host_id, entry.desired, str(err)))
+            await self._reporter.report(start_failed(self._host_id, entry.desired, str(err)))
             return None
 
     async def _ask_shutdown(self, vm_id: VmId) -> None:
@@ -281,46 +273,5 @@ class Daemon:
             # The guest may yet go by itself; when grace has run out it is powered off.
             self._logger.info("guest_not_asked", vm_id=str(vm_id), reason=str(err))
 
-    async def _report(self, seen: VmFact) -> Entry | None:
-        """Write down and have published what was seen; give the entry as it is then."""
-        subject = subjects.vm_fact(seen.vm_id, self._host_id)
-        entry = await self._remember(self._journal.report, seen, self._seal(subject, seen))
-        self._logger.info(seen.TYPE, vm_id=str(seen.vm_id), generation=seen.generation)
-        self._publish.set()
-        return entry
-
     async def _report_host(self) -> None:
-        machine = await persist(self._health, HYPERVISOR, self._hypervisor.machine)
-        report = HostReported(
-            host_id=self._host_id,
-            name=self._name,
-            cores=machine.cores,
-            memory_mib=machine.memory_mib,
-            versions=machine.versions,
-            boot_id=machine.boot_id,
-        )
-        if report != self._reported:
-            write = self._seal(subjects.host_fact(self._host_id), report)
-            await self._remember(self._journal.publish_later, write)
-            self._reported = report
-            self._publish.set()
-
-    def _seal(self, subject: str, message: VmFact | HostReported) -> Write:
-        source = f"roost/host/{self._host_id}"
-        event_id = EventId(self._new_id())
-        sealed = Sealed(
-            id=event_id,
-            subject=subject,
-            time=self._clock.now(),
-            origin=Origin(source=source, actor=source),
-            message=message,
-        )
-        return Write(subject, event_id, codec.encode(sealed))
-
-    async def _remember(self, call: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
-        """Call the journal on its thread, for as long as it takes: nothing goes on without it."""
-
-        def attempt() -> Awaitable[T]:
-            return self._journal_worker.run(JOURNAL_TIMEOUT_S, call, *args, **kwargs)
-
-        return await persist(self._health, JOURNAL, attempt)
+        await self._reporter.report_host(await persist(self._health, HYPERVISOR, self._hypervisor.machine))

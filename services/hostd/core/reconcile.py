@@ -26,6 +26,8 @@ from events.values import Desired, DesiredVm
 ASK_AGAIN_S = 3.0
 """A guest that is still booting does not hear the first request to shut down."""
 PROBE_AGAIN_S = 0.5
+ENDED = {StopCause.GUEST, StopCause.POWERED_OFF}
+"""Causes that only a domain which ran can have; a start that failed leaves `crashed` behind, or nothing."""
 
 
 class DomainState(StrEnum):
@@ -143,6 +145,8 @@ def _run(host_id: HostId, entry: Entry, domain: Domain | None) -> Step:
         case None:
             return Report(fact(VmStarting, host_id, desired))
         case VmStarting():
+            if domain is not None and domain.generation == desired.generation and domain.cause in ENDED:
+                return Report(stopped(host_id, desired, domain.cause))  # It ran while nobody looked.
             return Start()
         case VmBooting() | VmRunning() | VmStopping():
             cause = domain.cause if domain is not None else StopCause.LOST

@@ -102,12 +102,19 @@ def test_facts_are_published_in_order_each_after_the_one_before(journal: Journal
     writes = [said(booting())[1], said(running())[1]]
     for write in writes:
         journal.publish_later(write)
-    first, second = journal.outgoing(9)
-    assert [first.write, second.write] == writes
-    assert first.expected is second.expected is None
-    journal.published(first, Seq(7))
+    (first,) = journal.outgoing(9)
+    assert (first.write, first.expected) == (writes[0], None)
+    journal.published([(first, Seq(7))])
     (left,) = journal.outgoing(9)
     assert (left.write, left.expected) == (writes[1], 7)
+
+
+def test_only_the_oldest_on_each_subject_is_under_way(journal: Journal) -> None:
+    other = a_write(subjects.vm_fact(OTHER, HOST), booting(OTHER))
+    for write in (said(booting())[1], said(running())[1], other):
+        journal.publish_later(write)
+    assert [out.write.subject for out in journal.outgoing(9)] == [FACT, other.subject]
+    assert [out.write.subject for out in journal.outgoing(2)] == [FACT]
 
 
 def test_the_same_write_twice_waits_once(journal: Journal) -> None:

@@ -42,13 +42,20 @@ from tests.unit.hostd.model import Machine
 
 ACTIVE, OFF = DomainState.ACTIVE, DomainState.OFF
 STARTING = VmStarting(vm_id=VM, host_id=HOST, generation=Generation(1))
+STARTING_2 = VmStarting(vm_id=VM, host_id=HOST, generation=Generation(2))
 STOPPING = VmStopping(vm_id=VM, host_id=HOST, generation=Generation(1))
 SOON = NOON + timedelta(seconds=10)
 RUN, STOP, GONE = an_entry(Desired.RUNNING), an_entry(Desired.STOPPED, grace_s=10), an_entry(Desired.ABSENT)
 
 
-def domain(state: DomainState = ACTIVE, generation: int = 1, *, agent: bool = False) -> Domain:
-    return Domain(VM, Generation(generation), state, agent, StopCause.GUEST)
+def domain(
+    state: DomainState = ACTIVE,
+    generation: int = 1,
+    *,
+    agent: bool = False,
+    cause: StopCause = StopCause.GUEST,
+) -> Domain:
+    return Domain(VM, Generation(generation), state, agent, cause)
 
 
 @pytest.mark.parametrize(
@@ -56,7 +63,10 @@ def domain(state: DomainState = ACTIVE, generation: int = 1, *, agent: bool = Fa
     [
         (Entry(RUN), None, Report(STARTING)),
         (Entry(RUN, STARTING), None, Start()),
-        (Entry(RUN, STARTING), domain(OFF), Start()),
+        (Entry(RUN, STARTING), domain(OFF, cause=StopCause.LOST), Start()),
+        (Entry(RUN, STARTING), domain(OFF, cause=StopCause.CRASHED), Start()),
+        (Entry(RUN, STARTING), domain(OFF), Report(stopped(cause=StopCause.GUEST))),
+        (Entry(an_entry(generation=2), STARTING_2), domain(OFF), Start()),
         (Entry(RUN, STARTING), domain(), Report(booting())),
         (Entry(RUN, booting()), domain(), Idle()),
         (Entry(RUN, booting()), domain(agent=True), ProbeAgent()),
