@@ -1,7 +1,7 @@
 """Fold what is desired and reconcile each VM; what is seen is said through the reporter."""
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from uuid import UUID
 
 import structlog
@@ -175,11 +175,7 @@ class Daemon:
         self._health.up(JOURNAL)
         await self._report_host()
         known = await self._remember(self._journal.vm_ids)
-        there = await persist(self._health, HYPERVISOR, self._hypervisor.domains)
-        unknown = [str(domain.vm_id) for domain in there if domain.vm_id not in known]
-        if unknown:
-            # The journal was lost. They are left alone until the next word about each.
-            self._logger.warning("domains_without_entry", count=len(unknown), vm_ids=unknown[:NAMED_MAX])
+        await self._name_unknown(known)
         for vm_id in known:
             self.wake(vm_id)
 
@@ -208,6 +204,17 @@ class Daemon:
             self._logger.error("desired_unreadable", seq=recorded.seq, reason=str(err))
             return None
         return message.entry if isinstance(message, VmDesired) else None
+
+    async def _name_unknown(self, known: Collection[VmId]) -> None:
+        """Say which domains of ours have no entry: the journal was lost. They are left alone."""
+        try:
+            there = await persist(self._health, HYPERVISOR, self._hypervisor.domains)
+        except HypervisorRefused as err:
+            self._logger.warning("domains_not_listed", reason=str(err))
+            return
+        unknown = [str(domain.vm_id) for domain in there if domain.vm_id not in known]
+        if unknown:
+            self._logger.warning("domains_without_entry", count=len(unknown), vm_ids=unknown[:NAMED_MAX])
 
     async def _reconcile(self, vm_id: VmId) -> None:
         entry, domain = await self._look(vm_id)

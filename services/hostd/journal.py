@@ -22,6 +22,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from datetime import datetime
 from pathlib import Path
+from threading import Lock
 from typing import get_args
 from uuid import UUID
 
@@ -97,6 +98,7 @@ class Journal:
     def __init__(self, path: Path) -> None:
         """Open the journal, or begin one where there is none; it is looked through before it is relied on."""
         self._path = path
+        self._lock = Lock()
         try:
             path.parent.mkdir(parents=True, exist_ok=True)
         except OSError as err:
@@ -112,8 +114,9 @@ class Journal:
             raise
 
     def close(self) -> None:
-        """Close the file."""
-        self._db.close()
+        """Close the file, after the call that is under way: SQLite would crash the process otherwise."""
+        with self._lock:
+            self._db.close()
 
     def fold(self, messages: Sequence[tuple[Seq, DesiredVm | None]], now: datetime) -> tuple[VmId, ...]:
         """Take in messages of the host's desired subject; give the VMs that changed.
@@ -254,7 +257,8 @@ class Journal:
     def _translated(self) -> Iterator[None]:
         """Tell what passes from what does not; a wrong use of SQLite is neither, and a crash."""
         try:
-            yield
+            with self._lock:
+                yield
         except (sqlite3.ProgrammingError, sqlite3.IntegrityError):
             raise
         except sqlite3.DatabaseError as err:

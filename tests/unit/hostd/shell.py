@@ -1,0 +1,212 @@
+"""A host daemon on twins in one loop, and a port's call of choice that fails."""
+
+import asyncio
+import json
+import sqlite3
+from collections import Counter
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
+from functools import wraps
+from inspect import iscoroutinefunction
+from pathlib import Path
+from typing import Any
+
+from events import subjects
+from events.codec import decode
+from events.envelope import Message
+from events.events import VmDesired
+from events.facts import VmBooting, VmRunning, VmStarting, VmStopped, VmStopping
+from events.values import Desired, DesiredVm
+from infra.eventlog.memory import MemoryConsumer, MemoryLog, MemorySignals, MemoryStream
+from infra.runtime.clock import SystemClock
+from infra.runtime.health import Health
+from infra.runtime.ids import random_id
+from services.hostd.core.reconcile import DomainState
+from services.hostd.handler import Daemon
+from services.hostd.hypervisor.port import Image
+from services.hostd.hypervisor.simulated import SimulatedHypervisor
+from services.hostd.journal import Journal
+from tests.support.builders import HOST, VM, a_write, an_entry
+from tests.support.eventually import eventually
+
+WAIT_S = 60.0
+WORKERS = 2
+GRACE_S = 30.0
+LIFE: list[type[Message]] = [VmStarting, VmBooting, VmRunning, VmStopping, VmStopped]
+
+
+@dataclass
+class Faults:
+    """Counts the calls of every port by name, and raises *error* at the *number*th of those called *at*.
+
+    *after*: the call has come true by then, and only its answer is lost.
+    """
+
+    at: str = ""
+    number: int = 0
+    after: bool = False
+    error: Exception | None = None
+    calls: Counter[str] = field(default_factory=Counter)
+
+    def wrap(self, port: str, inner: Any) -> Any:
+        """Give what looks like *inner*."""
+        return _Port(self, port, inner)
+
+    def due(self, name: str, *, after: bool) -> bool:
+        """Tell whether this very call fails at this point."""
+        return (name, self.calls[name], after) == (self.at, self.number, self.after)
+
+
+class _Port:
+    def __init__(self, faults: Faults, port: str, inner: Any) -> None:
+        self._faults, self._port, self._inner = faults, port, inner
+
+    def __getattr__(self, method: str) -> Any:
+        found, faults, name = getattr(self._inner, method), self._faults, f"{self._port}.{method}"
+        if not callable(found):
+            return found
+
+        def before() -> None:
+            faults.calls[name] += 1
+            if faults.error is not None and faults.due(name, after=False):
+                raise faults.error
+
+        def answered(answer: Any) -> Any:
+            if faults.error is not None and faults.due(name, after=True):
+                raise faults.error
+            if name == "desired.fetch":
+                return [faults.wrap("delivery", one) for one in answer]
+            return answer
+
+        @wraps(found)
+        async def call_async(*args: Any) -> Any:
+            before()
+            answer = await found(*args)
+            if name == "desired.fetch" and faults.due(name, after=True):
+                for one in answer:  # nobody acknowledges what was lost: it comes again
+                    await self._inner.redeliver(one.recorded.seq)
+            return answered(answer)
+
+        @wraps(found)
+        def call(*args: Any) -> Any:
+            before()
+            return answered(found(*args))
+
+        return call_async if iscoroutinefunction(found) else call
+
+
+class CountingHypervisor(SimulatedHypervisor):
+    """Counts the guests that it has really made, and those that it has ended by force."""
+
+    made = 0
+    ended = 0
+
+    async def start(self, desired: DesiredVm, image: Image) -> None:
+        self.made += not await self.runs()
+        await super().start(desired, image)
+
+    async def power_off(self, vm_id: Any) -> None:
+        self.ended += await self.runs()
+        await super().power_off(vm_id)
+
+    async def runs(self) -> bool:
+        """Whether there is a guest that runs."""
+        found = await self.domain(VM)
+        return found is not None and found.state is DomainState.ACTIVE
+
+
+@dataclass
+class Shell:
+    """One daemon and the world around it."""
+
+    folder: Path
+    faults: Faults = field(default_factory=Faults)
+    stream: MemoryStream = field(default_factory=MemoryStream)
+
+    def __post_init__(self) -> None:
+        self.consumer = MemoryConsumer(self.stream, subjects.host_desired(HOST))
+        self.hypervisor = CountingHypervisor(self.folder / "guests", SystemClock())
+        self.health = Health("event log", "hypervisor", "journal")
+
+    @property
+    def journal_file(self) -> Path:
+        return self.folder / "journal.sqlite"
+
+    @asynccontextmanager
+    async def running(self) -> AsyncIterator[None]:
+        """Run the daemon until the end of the block; then it is cut off wherever it stands."""
+        journal, wrap = Journal(self.journal_file), self.faults.wrap
+        daemon = Daemon(
+            host_id=HOST,
+            name="rack-1",
+            desired=wrap("desired", self.consumer),
+            facts=wrap("facts", MemoryLog(self.stream)),
+            signals=wrap("signals", MemorySignals()),
+            hypervisor=wrap("hypervisor", self.hypervisor),
+            journal=wrap("journal", journal),
+            find_image=lambda _: Image(self.folder, self.folder, "quiet"),
+            clock=SystemClock(),
+            new_id=random_id,
+            health=self.health,
+        )
+        async with asyncio.TaskGroup() as group:
+            await daemon.start()
+            ways = (daemon.listen, daemon.watch, daemon.publish, daemon.beat, *[daemon.work] * WORKERS)
+            tasks = [group.create_task(way(), name=way.__name__) for way in ways]
+            yield
+            for task in tasks:
+                task.cancel()
+        journal.close()
+
+    async def desire(self, entry: DesiredVm) -> None:
+        """Tell the host, as the scheduler would."""
+        subject = subjects.host_desired(HOST)
+        write = a_write(subject, VmDesired(entry=entry))
+        self.stream.faults.clear()
+        await MemoryLog(self.stream).append([write], {})
+
+    def facts(self, subject: str = subjects.vm_fact(VM, HOST)) -> list[Message]:
+        """Everything that was said on a subject."""
+        return [decode(one.body)[1] for one in self.stream.on(subject)]
+
+    async def said(self, kind: type[Message], times: int = 1) -> None:
+        """Wait until a fact of this kind was published."""
+
+        def holds() -> bool:
+            return sum(isinstance(one, kind) for one in self.facts()) >= times
+
+        await self.until(holds, f"{kind.__name__} was published")
+
+    async def until(self, holds: Callable[[], bool], what: str) -> None:
+        """Wait, and say what could not be had after which fault."""
+        fault = f"{self.faults.at} {self.faults.number} after={self.faults.after} {self.faults.error!r}"
+        await eventually(holds, f"{what} (fault: {fault}; {self.health.report()})", WAIT_S)
+
+    def left(self) -> list[object]:
+        """What the journal has yet to do, as anyone can read who has the file."""
+        db = sqlite3.connect(self.journal_file)
+        found = db.execute("SELECT vm_id FROM vm UNION ALL SELECT subject FROM outbox").fetchall()
+        db.close()
+        return found
+
+    def guest(self) -> dict[str, Any] | None:
+        """The guest as its file shows it."""
+        path = self.folder / "guests" / f"{VM}.json"
+        found: dict[str, Any] | None = json.loads(path.read_text()) if path.exists() else None
+        return found
+
+
+async def live(shell: Shell, grace_s: float = GRACE_S) -> None:
+    """Start a VM, stop it, remove it."""
+    async with shell.running():
+        await shell.desire(an_entry())
+        await shell.said(VmRunning)
+        await shell.desire(an_entry(Desired.STOPPED, grace_s=grace_s))
+        await shell.said(VmStopped)
+        await shell.desire(an_entry(Desired.ABSENT))
+        for seq in list(shell.consumer.under_way):
+            await shell.consumer.redeliver(seq)  # what was not acknowledged comes again when its time is up
+        await shell.until(lambda: shell.guest() is None, "the domain was removed")
+        await shell.until(lambda: not shell.left(), "the entry was forgotten and everything published")
+        await shell.until(lambda: shell.health.ready, "all is well again")
