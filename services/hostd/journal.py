@@ -34,6 +34,9 @@ from infra.runtime.errors import Unavailable
 from services.hostd.core.reconcile import Entry, fold
 
 BUSY_TIMEOUT_S = 5.0
+CHECKPOINT_PAGES = 64
+"""After so many pages (256 KiB) the write-ahead log begins anew. On a full disk it never does: SQLite's own
+4 MB could be the very room that is missing."""
 
 MIGRATIONS = (
     (
@@ -216,6 +219,7 @@ class Journal:
                 )
             self._db.execute("PRAGMA journal_mode=WAL")
             self._db.execute("PRAGMA synchronous=FULL")
+            self._db.execute(f"PRAGMA wal_autocheckpoint={CHECKPOINT_PAGES}")
             wrong = self._db.execute("PRAGMA integrity_check(1)").fetchone()[0]
             if wrong != "ok":
                 raise self._unusable(wrong)

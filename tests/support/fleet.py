@@ -42,16 +42,27 @@ class Fleet:
     state: Path
 
     @asynccontextmanager
-    async def hostd(self) -> AsyncIterator[asyncio.subprocess.Process]:
-        """Run the daemon of all hosts."""
-        settings = self.settings(f"host-{self.hosts[0]}") | {
+    async def hostd(
+        self, *, health_port: int | None = None, small_disk: bool = False
+    ) -> AsyncIterator[asyncio.subprocess.Process]:
+        """Run the daemon of all hosts; the first one's journal on a *small_disk* of the process's own."""
+        settings = self.hostd_settings()
+        if health_port is not None:
+            settings |= {"ROOST_HEALTH_PORT": str(health_port)}
+        command = ["services.hostd.main", "--simulate", str(len(self.hosts))]
+        if small_disk:
+            command = ["tests.support.small_disk", str(self.state / "sim-1"), *command]
+        async with running_service(
+            command[0], *command[1:], settings=settings, said=self.state / "hostd.log"
+        ) as process:
+            yield process
+
+    def hostd_settings(self) -> dict[str, str]:
+        """What the daemon of all hosts is told."""
+        return self.settings(f"host-{self.hosts[0]}") | {
             "ROOST_STATE_DIR": str(self.state),
             "ROOST_IMAGE_DIR": str(self.state / "images"),
         }
-        argv = ("--simulate", str(len(self.hosts)))
-        said = self.state / "hostd.log"
-        async with running_service("services.hostd.main", *argv, settings=settings, said=said) as process:
-            yield process
 
     @asynccontextmanager
     async def scheduler(self) -> AsyncIterator[asyncio.subprocess.Process]:

@@ -13,6 +13,7 @@ from events.ids import HostId, VmId
 from events.values import Desired, DesiredVm
 from infra.eventlog.port import Write
 from infra.runtime.ids import random_id
+from tests.integration.hostd.images import make_image
 from tests.support.builders import VM, an_entry, vm_id
 from tests.support.eventually import eventually
 from tests.support.fleet import WAIT_S, Fleet, a_fleet
@@ -26,14 +27,9 @@ STOP = an_entry(Desired.STOPPED, grace_s=5)
 
 @pytest.fixture
 async def fleet(nats_server: NatsServer, tmp_path: Path) -> AsyncIterator[Fleet]:
-    (tmp_path / "images" / "tiny").mkdir(parents=True)
-    for name, text in (("vmlinuz", "x"), ("initrd.img", "x"), ("image.json", MANIFEST)):
-        (tmp_path / "images" / "tiny" / name).write_text(text)
+    make_image(tmp_path)
     async with a_fleet(nats_server, tmp_path, 1) as fleet:
         yield fleet
-
-
-MANIFEST = '{"kernel": "vmlinuz", "initrd": "initrd.img", "cmdline": "quiet"}'
 
 
 def kinds(found: list[Message]) -> list[type[Message]]:
