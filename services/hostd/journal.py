@@ -12,8 +12,9 @@ what was acknowledged, so that an empty journal has no entry for the guests that
 named once at the start; each comes back under care with the next word about it, which is its whole entry.
 Nothing is started that runs, and nothing is stopped that nobody asked to stop.
 
-Never put back an older copy: its entries may be of placements that have ended, and nobody tells of that
-again.
+Never put back an older copy. What it holds of VMs that were started does no harm: a guest of a later
+generation is left alone, and one that is gone is reported as lost in a generation that is over. But an entry
+that had not led to a start when the copy was made would lead to one now, though its placement may have ended.
 """
 
 import sqlite3

@@ -1,5 +1,6 @@
 """The daemon on twins: refused, killed, without its journal; it does nothing twice and nothing unasked."""
 
+import sqlite3
 from pathlib import Path
 
 import pytest
@@ -109,3 +110,32 @@ async def test_without_its_journal_a_redelivery_starts_nothing_that_runs(tmp_pat
     assert shell.guest() == before
     assert shell.hypervisor.made == 0
     assert [type(one) for one in shell.facts()] == [*LIFE[:3], *LIFE[1:3]]
+
+
+@pytest.mark.parametrize("again", [False, True], ids=["gone since", "placed anew since"])
+async def test_an_older_copy_of_the_journal_starts_and_ends_nothing(again: bool, tmp_path: Path) -> None:
+    shell, copy = Shell(tmp_path), tmp_path / "copy"
+    async with shell.running():
+        await shell.desire(an_entry())
+        await shell.said(VmRunning)
+        with sqlite3.connect(shell.journal_file) as db:
+            db.execute("VACUUM INTO ?", (str(copy),))
+        db.close()
+        await shell.desire(an_entry(Desired.STOPPED, grace_s=GRACE_S))
+        await shell.said(VmStopped)
+        await shell.desire(an_entry(Desired.ABSENT))
+        await shell.until(lambda: not shell.left(), "the entry was forgotten")
+        if again:
+            await shell.desire(an_entry(generation=2))
+            await shell.said(VmRunning, times=2)
+    for file in tmp_path.glob("journal.sqlite*"):
+        file.unlink()
+    copy.rename(shell.journal_file)
+    restored = Shell(tmp_path, stream=shell.stream)
+    restored.consumer, before = shell.consumer, restored.guest()
+    async with restored.running():
+        await restored.until(lambda: restored.faults.calls["desired.fetch"] >= 2, "it listened")
+        await restored.until(lambda: restored.faults.calls["journal.entry"] >= 1, "it looked at its entry")
+    assert restored.guest() == before
+    assert (before is not None) == again
+    assert (restored.hypervisor.made, restored.hypervisor.ended) == (0, 0)

@@ -1,9 +1,11 @@
 """The host's memory on a real file: nothing is folded twice, nothing is lost, nothing is half done."""
 
+import contextlib
 import sqlite3
 from collections.abc import Iterator
 from datetime import timedelta
 from pathlib import Path
+from threading import Event, Thread
 
 import pytest
 
@@ -17,6 +19,7 @@ from services.hostd.journal import Journal
 from tests.support.builders import HOST, NOON, VM, a_write, an_entry, booting, running, vm_id
 
 OTHER = vm_id(5)
+CLOSINGS = 50
 FACT = subjects.vm_fact(VM, HOST)
 
 
@@ -167,3 +170,22 @@ def test_a_journal_that_another_process_holds_is_unavailable(journal: Journal, p
     other.execute("ROLLBACK")
     other.close()
     journal.publish_later(said(booting())[1])
+
+
+def test_closing_waits_for_the_call_that_is_under_way(path: Path) -> None:
+    """A daemon that is told to stop leaves its journal's thread where it stands."""
+    for _ in range(CLOSINGS):
+        opened = Journal(path)
+        began = Event()
+
+        def call(journal: Journal = opened, began: Event = began) -> None:
+            began.set()
+            with contextlib.suppress(sqlite3.ProgrammingError):
+                while True:
+                    journal.fold([(Seq(1), an_entry())], NOON)
+
+        thread = Thread(target=call)
+        thread.start()
+        began.wait()
+        opened.close()
+        thread.join()

@@ -25,7 +25,8 @@ TABLES = (
     "SELECT 'outbox', * FROM outbox ORDER BY n",
     "SELECT 'published', * FROM published ORDER BY subject",
 )
-FRAME = 24 + 4096
+PAGE = 4096
+FRAME = 24 + PAGE
 """One page in the write-ahead log with its header (sqlite.org/fileformat2.html#walformat)."""
 TEARS = 150
 DAMAGE = b"\xff" * 16
@@ -161,7 +162,20 @@ def test_damage_anywhere_is_named_or_harmless(tmp_path: Path) -> None:
     assert all(str(path) in said and "Move it away" in said for said in refusals)
 
 
-@pytest.mark.parametrize("size", [99, 100, 4096, 8192])
+def test_a_page_that_is_gone_is_missed_although_every_entry_can_be_read(tmp_path: Path) -> None:
+    path = tmp_path / "journal.sqlite"
+    journal = begin(path)
+    for _ in range(30):
+        journal.publish_later(a_write(FACT, running()))
+    journal.close()
+    whole = path.read_bytes()
+    for at in range(PAGE, len(whole), PAGE):
+        path.write_bytes(whole[:at] + bytes(PAGE) + whole[at + PAGE :])
+        with pytest.raises(JournalUnusable, match=str(path)):
+            Journal(path)
+
+
+@pytest.mark.parametrize("size", [99, 100, PAGE, 2 * PAGE])
 def test_a_file_that_was_cut_off_is_refused(size: int, tmp_path: Path) -> None:
     path = tmp_path / "journal.sqlite"
     begin(path).close()
