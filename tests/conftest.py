@@ -1,1 +1,1 @@
-pytest_plugins = ["tests.support.stack", "tests.support.postgres"]
+pytest_plugins = ["tests.support.stack", "tests.support.postgres", "tests.support.slow_callbacks"]

@@ -59,6 +59,7 @@ async def build(
 
     events = JetStreamLog(client, "EVT", random_id)
     app = make_app(random_id, clock)
+    app.openapi()  # written now and kept: at the first request it held up everybody's for 0.1 s (measured)
     app.state.parts = Parts(
         desk=Desk(
             commands=JetStreamLog(client, "CMD", random_id),

