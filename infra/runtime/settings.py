@@ -3,8 +3,9 @@
 import sys
 from pathlib import Path
 from typing import Annotated, TypeVar
+from urllib.parse import urlsplit
 
-from pydantic import Field, SecretStr, ValidationError
+from pydantic import Field, SecretStr, ValidationError, field_validator
 from pydantic_core import ErrorDetails
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
@@ -27,7 +28,8 @@ class Settings(BaseSettings):
 class NatsSettings(Settings):
     """Where the event log is, and who we are there."""
 
-    nats_url: Annotated[str, Field(pattern=r"^(nats|tls)://.+")] = "nats://127.0.0.1:4222"
+    nats_url: Annotated[str, Field(pattern=r"^(nats|tls)://[^@\s]+$")] = "nats://127.0.0.1:4222"
+    """Without a password, which would be logged with it: who we are is in the seed file."""
     nats_seed_file: Path
 
 
@@ -35,6 +37,22 @@ class PostgresSettings(Settings):
     """Where the read models are."""
 
     postgres_dsn: SecretStr
+
+    @field_validator("postgres_dsn")
+    @classmethod
+    def _is_an_address(cls, dsn: SecretStr) -> SecretStr:
+        """Refuse what cannot be cut into its parts: the driver would go elsewhere, or end in a traceback."""
+        try:
+            parts = urlsplit(dsn.get_secret_value())
+            whole = parts.port is None or parts.port > 0
+        except ValueError:
+            whole = False
+        if not whole or parts.scheme != "postgresql+asyncpg" or parts.fragment or "@" in parts.path:
+            raise ValueError(
+                "write postgresql+asyncpg://USER:PASSWORD@HOST:PORT/DATABASE, "
+                "each special character of the password as % and two digits"
+            )
+        return dsn
 
 
 S = TypeVar("S", bound=BaseSettings)
@@ -56,4 +74,5 @@ def _value(settings: type[BaseSettings], problem: ErrorDetails) -> str:
     if problem["type"] == "missing":
         return " is missing"
     annotation = str(settings.model_fields[str(problem["loc"][0])].annotation)
-    return "" if "Secret" in annotation else f" is {problem['input']!r}"
+    secret = "Secret" in annotation or "@" in str(problem["input"])  # an address may hold a password
+    return "" if secret else f" is {problem['input']!r}"
