@@ -1,4 +1,4 @@
-"""What the environment tells the tests: where their servers come from."""
+"""What the environment tells the tests: where their servers come from, and which seed to take."""
 
 from enum import StrEnum
 from pathlib import Path
@@ -31,3 +31,9 @@ class BackendSettings(Settings):
 
     test_nats_image: str = "nats:2.12-alpine"
     test_postgres_image: str = "postgres:18"
+
+
+class SeedSettings(Settings):
+    """Read from `ROOST_TEST_SEED`."""
+
+    test_seed: int | None = None

@@ -13,7 +13,9 @@ RESERVED_VERBS = (
     *("append", "load", "renew", "revoke", "settle", "fold", "enlist"),
 )
 ADR_SECTIONS = ["Context", "Decision", "Considered", "Consequences"]
-ADR_STATUS = re.compile(r"^Status: (proposed|accepted|rejected|superseded by \d{4})$")
+ADR_STATUS = re.compile(
+    r"^Status: (proposed|accepted|rejected|superseded by \d{4}|accepted, in part superseded by \d{4})$"
+)
 CHANGES = {"Added", "Changed", "Deprecated", "Removed", "Fixed", "Security", "Known limits"}
 RELEASE = re.compile(r"^## \[(?P<version>\d+\.\d+\.\d+)\] - (?P<date>\d{4}-\d{2}-\d{2})$")
 
@@ -74,7 +76,9 @@ def test_every_decision_record_has_its_form() -> None:
         if not head[1].startswith("Date: ") or not _is_date(head[1].removeprefix("Date: ")):
             broken.append(f"{path.name}: then comes 'Date: YYYY-MM-DD'")
         if not ADR_STATUS.fullmatch(head[2]):
-            broken.append(f"{path.name}: then 'Status: accepted' (or proposed, rejected, superseded by NNNN)")
+            broken.append(
+                f"{path.name}: then 'Status: accepted' (or proposed, rejected, superseded by NNNN, accepted, in part superseded by NNNN)"
+            )
         if [line.removeprefix("## ") for line in lines if line.startswith("## ")] != ADR_SECTIONS:
             broken.append(f"{path.name}: its sections are {', '.join(ADR_SECTIONS)}, in this order")
     complain(
