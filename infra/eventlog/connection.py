@@ -43,6 +43,7 @@ class _Client(Client):
 async def connect(url: str, seed_file: Path, name: str, on_closed: Callable[[str], None]) -> Client:
     """Connect as the identity in *seed_file*; raises Unavailable (try again) or ConfigInvalid (mend it).
 
+    *url* may be several, parted by commas: of a cluster any node may be down when a process starts.
     *name* prefixes the inbox, which is all that this identity may subscribe to for answers. Once connected
     the client reconnects by itself for ever, but for errors that the library takes as final: then
     *on_closed* is called, and a process does best to end and be started again.
@@ -61,7 +62,7 @@ async def connect(url: str, seed_file: Path, name: str, on_closed: Callable[[str
     try:
         async with asyncio.timeout(CONNECT_TIMEOUT_S):
             await client.connect(
-                url,
+                url.split(","),
                 name=name,
                 nkeys_seed_str=seed,
                 max_reconnect_attempts=-1,  # the default gives up for good after 60

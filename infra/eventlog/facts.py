@@ -9,6 +9,9 @@ from infra.eventlog.jetstream import ERR_STREAM_FULL, ERR_WRONG_LAST_SEQUENCE, A
 from infra.eventlog.port import LogFull, Write
 from infra.runtime.errors import Unavailable
 
+GUARDS_TRIED = 4
+"""Nobody else writes on our subject: only earlier tries of ours can land between two answers."""
+
 _WRONG_LAST = re.compile(r"wrong last sequence: (\d+)")
 
 
@@ -19,16 +22,24 @@ class JetStreamFactLog:
         self._client = client
 
     async def publish(self, write: Write, expected: Seq | None) -> Seq:
-        headers = {"Nats-Msg-Id": str(write.event_id)}
-        if expected is not None:
-            headers["Nats-Expected-Last-Subject-Sequence"] = str(expected)
-        try:
-            answer = await request(self._client, write.subject, write.body, headers)
-            return Seq(answer["seq"])
-        except ApiError as err:
-            found = _WRONG_LAST.search(str(err))
-            if err.code == ERR_WRONG_LAST_SEQUENCE and found and int(found[1]) > (expected or 0):
-                return Seq(int(found[1]))
-            if err.code == ERR_STREAM_FULL:
-                raise LogFull(str(err)) from err
-            raise Unavailable("event log", str(err)) from err
+        """Store it once if that can be told, twice if not, never not at all; see the port and ADR 0011.
+
+        That the subject's last sequence is another than *expected* does not say whose that one is: an
+        earlier try of this write, or what a restored journal has forgotten. The write goes out again behind
+        it with the same id, by which the server knows it for as long as it keeps ids (ten minutes).
+        """
+        for _ in range(GUARDS_TRIED):
+            try:
+                headers = {
+                    "Nats-Msg-Id": str(write.event_id),
+                    "Nats-Expected-Last-Subject-Sequence": str(expected or 0),
+                }
+                return Seq((await request(self._client, write.subject, write.body, headers))["seq"])
+            except ApiError as err:
+                if err.code == ERR_STREAM_FULL:
+                    raise LogFull(str(err)) from err
+                last = _WRONG_LAST.search(str(err))
+                if err.code != ERR_WRONG_LAST_SEQUENCE or last is None:
+                    raise Unavailable("event log", str(err)) from err
+                expected = Seq(int(last[1]))
+        raise Unavailable("event log", f"the last sequence on {write.subject} did not stay {expected}")

@@ -28,12 +28,10 @@ INACTIVE_NS = 20 * 10**9
 
 ERR_NO_MESSAGE = 10037
 ERR_WRONG_LAST_SEQUENCE = 10071
-ERR_WRONG_LAST_SEQUENCE_IN_FLIGHT = 10164
-ERR_ID_IN_FLIGHT = 10158
 ERR_ID_SEEN_IN_BATCH = 10201
 ERR_STREAM_FULL = 10077
 
-_IN_FLIGHT = {ERR_WRONG_LAST_SEQUENCE_IN_FLIGHT, ERR_ID_IN_FLIGHT}
+# Not among them: 10164 and 10158, "in flight". Like any other no that is not final, they are tried again.
 _MAYBE_OURS = {ERR_WRONG_LAST_SEQUENCE, ERR_ID_SEEN_IN_BATCH}
 
 
@@ -88,26 +86,36 @@ class JetStreamLog:
         deadline = asyncio.get_running_loop().time() + APPEND_PATIENCE_S
         waits = delays_s(0.005, 0.25)
         messages = _with_guards(writes, guards)
+        unsure = False
         while True:
             try:
-                answer = await self._send(messages)
-                if not answer.get("duplicate") or await self._is_ours(answer["seq"], writes[-1]):
-                    return Seq(answer["seq"])
-                raise Conflict(f"event id {writes[-1].event_id} was used by someone else")
-            except ApiError as err:
-                if err.code == ERR_STREAM_FULL:
-                    raise LogFull(f"stream {self._stream}: {err}") from err
-                if err.code in _MAYBE_OURS:
-                    landed = await self._landed(writes, guards)
-                    if landed is not None:
-                        return landed
-                    raise Conflict(str(err)) from err
-                reason = Unavailable("event log", str(err))
+                return await self._try(writes, guards, messages)
             except Unavailable as err:
-                reason = err
-            if asyncio.get_running_loop().time() > deadline:
-                raise reason
+                if isinstance(err, LogFull) and not unsure:
+                    raise
+                # A try without an answer may land yet: from here on "nothing was stored" is not known.
+                unsure = True
+                if asyncio.get_running_loop().time() > deadline:
+                    raise Unavailable(err.what, err.why) from err
             await asyncio.sleep(waits.next())
+
+    async def _try(
+        self, writes: Sequence[Write], guards: Guards, messages: Sequence[tuple[str, bytes, dict[str, str]]]
+    ) -> Seq:
+        try:
+            answer = await self._send(messages)
+        except ApiError as err:
+            if err.code == ERR_STREAM_FULL:
+                raise LogFull(f"stream {self._stream}: {err}") from err
+            if err.code not in _MAYBE_OURS:
+                raise Unavailable("event log", str(err)) from err
+            landed = await self._landed(writes, guards)
+            if landed is None:
+                raise Conflict(str(err)) from err
+            return landed
+        if answer.get("duplicate") and not await self._is_ours(answer["seq"], writes[-1]):
+            raise Conflict(f"event id {writes[-1].event_id} was used by someone else")
+        return Seq(answer["seq"])
 
     async def load(self, subject: str) -> Recorded | None:
         """Read from the leader: direct get is stale, with three nodes up to 12 % of reads (measured)."""

@@ -25,10 +25,14 @@ EPOCH = datetime(2000, 1, 1, tzinfo=UTC)
 
 
 class Fault(Enum):
-    """What can go wrong with the next append or read."""
+    """What can go wrong with the next append, as its caller sees it.
+
+    What JetStream resolves by itself (a duplicate, "in flight", no leader for a moment) is none of it.
+    """
 
     ANSWER_LOST = "stored, but the caller hears Unavailable"
     NOT_STORED = "not stored, and the caller hears Unavailable"
+    LATE = "the caller hears Unavailable; it lands when the next append comes, if its guards hold then"
     FULL = "the stream has no room"
 
 
@@ -39,6 +43,7 @@ class MemoryStream:
     messages: list[Recorded] = field(default_factory=list)
     changed: asyncio.Condition = field(default_factory=asyncio.Condition)
     faults: deque[Fault] = field(default_factory=deque)
+    late: deque[tuple[Sequence[Write], Guards]] = field(default_factory=deque)
 
     def on(self, pattern: str) -> list[Recorded]:
         """List the messages whose subject matches."""
@@ -66,34 +71,24 @@ class MemoryLog:
         if not 0 < len(writes) <= BATCH_MAX:
             raise ValueError(f"{len(writes)} messages in one append; 1 to {BATCH_MAX} are possible")
         check_guards(writes, guards)
+        await self._land_late()
         fault = self._stream.faults.popleft() if self._stream.faults else None
         if fault is Fault.FULL:
             raise LogFull("stream memory: maximum bytes exceeded (10077)")
         if fault is Fault.NOT_STORED:
             raise Unavailable("event log", "not stored")
-        landed = self._landed(writes)
-        if landed is not None:
-            return landed
-        for subject, expected in guards.items():
-            last = self._last(subject)
-            if (last.seq if last else 0) != expected:
-                raise Conflict(f"wrong last sequence on {subject}")
-        for write in writes:
-            self._store(write)
-        async with self._stream.changed:
-            self._stream.changed.notify_all()
+        if fault is Fault.LATE:
+            self._stream.late.append((writes, guards))
+            raise Unavailable("event log", "no answer in time")
+        seq = await self._commit(writes, guards)
         if fault is Fault.ANSWER_LOST:
             raise Unavailable("event log", "the answer was lost")
-        return self._stream.messages[-1].seq
+        return seq
 
-    async def publish(self, write: Write, expected: Seq | None) -> Seq:
-        try:
-            return await self.append([write], {} if expected is None else {write.subject: expected})
-        except Conflict:
-            last = self._last(write.subject)
-            if last is None or last.seq <= (expected or 0):
-                raise
-            return last.seq
+    async def publish(self, write: Write, expected: Seq | None) -> Seq:  # noqa: ARG002 - it looks
+        await self._land_late()
+        last = self._last(write.subject)
+        return await self.append([write], {write.subject: last.seq if last else Seq(0)})
 
     async def load(self, subject: str) -> Recorded | None:
         return self._last(subject)
@@ -107,6 +102,27 @@ class MemoryLog:
 
     def follow(self, after: Seq, patterns: Sequence[str]) -> "MemoryFollower":
         return MemoryFollower(self._stream, after, patterns)
+
+    async def _land_late(self) -> None:
+        while self._stream.late:
+            try:
+                await self._commit(*self._stream.late.popleft())
+            except Conflict:
+                pass  # Nobody waits for the answer any more.
+
+    async def _commit(self, writes: Sequence[Write], guards: Guards) -> Seq:
+        landed = self._landed(writes)
+        if landed is not None:
+            return landed
+        for subject, expected in guards.items():
+            last = self._last(subject)
+            if (last.seq if last else 0) != expected:
+                raise Conflict(f"wrong last sequence on {subject}")
+        for write in writes:
+            self._store(write)
+        async with self._stream.changed:
+            self._stream.changed.notify_all()
+        return self._stream.messages[-1].seq
 
     def _last(self, subject: str) -> Recorded | None:
         return next((m for m in reversed(self._stream.messages) if m.subject == subject), None)

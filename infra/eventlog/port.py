@@ -139,10 +139,13 @@ class FactLog(Protocol):
     """The log as a host may use it: it writes onto subjects that are its own alone, and reads nothing."""
 
     async def publish(self, write: Write, expected: Seq | None) -> Seq:
-        """Store *write* after *expected*, the writer's own last sequence on that subject; give its sequence.
+        """Store *write*; give its sequence.
 
-        Where the server says that a later one is there, it can only be this write, from a try whose
-        answer was lost. None: the writer does not know its last one. Raises Unavailable, LogFull.
+        *expected* is the last sequence on that subject that the writer knows of; None: none. Its guard only
+        keeps a copy that was held up on its way from landing after later facts: where another sequence is
+        there, the write is stored behind it, unless it is there already. It is stored twice where its answer
+        was lost for longer than the server knows ids; it is never taken for stored when it is not.
+        Raises Unavailable, LogFull.
         """
 
 
