@@ -1,1 +1,6 @@
-pytest_plugins = ["tests.support.stack", "tests.support.postgres", "tests.support.slow_callbacks"]
+pytest_plugins = [
+    "tests.support.stack",
+    "tests.support.postgres",
+    "tests.support.nats_cluster",
+    "tests.support.slow_callbacks",
+]

@@ -4,7 +4,6 @@ A try on its own subjects is a `Try`; all of a test's tries meet the same troubl
 call said, the next with the same writes gives the sequence at which they are stored exactly once.
 """
 
-import asyncio
 import signal
 from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager
@@ -218,7 +217,7 @@ async def test_a_server_that_is_killed_may_have_stored_it(nats_server: NatsServe
         tries = [one for _ in range(20) for one in world.each()]
         making = Making(tries)
         await making.first()
-        await asyncio.to_thread(nats_server.restart)
+        nats_server.restart()
         await making.all
         await world.holds_once(tries)
 

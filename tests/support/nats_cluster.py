@@ -1,11 +1,11 @@
 """Three nats-servers that are one cluster: real processes on loopback, each with a disk of its own."""
 
-import asyncio
 import json
 import shutil
 import signal
 import tempfile
-from collections.abc import Iterator, Sequence
+from collections.abc import AsyncIterator, Iterator, Sequence
+from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +17,7 @@ from infra.deploy.identities import SERVICES, ensure_identity, seed_file
 from infra.deploy.streams import ensure_streams, streams
 from infra.embedded.nats import READY_TIMEOUT_S, nats_server
 from infra.embedded.process import Process, answers, free_port, start
-from infra.eventlog.connection import connect
+from infra.eventlog.connection import closer, connect
 from infra.eventlog.jetstream import ApiError, ask
 from infra.runtime.errors import Unavailable
 from tests.support.eventually import eventually
@@ -89,7 +89,7 @@ class NatsCluster:
     async def form(self) -> Client:
         """Start all, wait until they are one cluster, make the streams on all three; give a client."""
         for name in self.names:
-            await asyncio.to_thread(self.start, name)
+            self.start(name)
         client = await self.client()
 
         async def made() -> bool:
@@ -130,6 +130,16 @@ class NatsCluster:
         except (ApiError, Unavailable):
             return {}
         return placed
+
+
+@asynccontextmanager
+async def clients(cluster: NatsCluster) -> AsyncIterator[list[Client]]:
+    """Form the cluster; give a client at each node."""
+    found = [await cluster.form()]
+    found += [await cluster.client(node=node) for node in range(1, NODES)]
+    yield found
+    for client in found:
+        await closer(client)()
 
 
 @pytest.fixture

@@ -93,10 +93,10 @@ async def connected(to: Machine) -> AsyncIterator[Client]:
 
 async def a_life_under_load(on: Machine, life: int, appends: int) -> Load:
     """Boot, write, and lose power when so many appends were acknowledged; give what was said till then."""
-    await asyncio.to_thread(on.boot)
+    on.boot()
     async with connected(on) as client:
         # What the default is to lose are events, not the streams that were just made.
-        await asyncio.to_thread(on.sync)
+        on.sync()
         load = Load(JetStreamLog(client, "EVT", random_id), life)
         running = asyncio.gather(load.run())
         await eventually(lambda: running.done() or load.appends >= appends, f"{appends} appends")
@@ -108,7 +108,7 @@ async def a_life_under_load(on: Machine, life: int, appends: int) -> Load:
 
 
 async def what_is_there(on: Machine) -> Mapping[UUID, Seq]:
-    await asyncio.to_thread(on.boot)
+    on.boot()
     async with connected(on) as client:
         log = JetStreamLog(client, "EVT", random_id)
         last, found = await log.last_seq(), dict[UUID, Seq]()
