@@ -90,13 +90,15 @@ class JetStreamLog:
         while True:
             try:
                 return await self._try(writes, guards, messages)
-            except Unavailable as err:
-                if isinstance(err, LogFull) and not unsure:
+            except LogFull as err:
+                if not unsure:
                     raise
-                # A try without an answer may land yet: from here on "nothing was stored" is not known.
+                # A try without an answer may land yet, once there is room: something may be stored.
+                raise Unavailable(err.what, err.why) from err
+            except Unavailable:
                 unsure = True
                 if asyncio.get_running_loop().time() > deadline:
-                    raise Unavailable(err.what, err.why) from err
+                    raise
             await asyncio.sleep(waits.next())
 
     async def _try(
@@ -110,9 +112,13 @@ class JetStreamLog:
             if err.code not in _MAYBE_OURS:
                 raise Unavailable("event log", str(err)) from err
             landed = await self._landed(writes, guards)
-            if landed is None:
-                raise Conflict(str(err)) from err
-            return landed
+            if landed is not None:
+                return landed
+            if err.code == ERR_WRONG_LAST_SEQUENCE and not await self._moved(guards):
+                # A leader that was frozen and does not know yet that it was replaced takes a guard that is
+                # ahead of it for wrong, while its successor may be storing the same message (measured).
+                raise Unavailable("event log", f"{err}, but nothing is stored behind any guard") from err
+            raise Conflict(str(err)) from err
         if answer.get("duplicate") and not await self._is_ours(answer["seq"], writes[-1]):
             raise Conflict(f"event id {writes[-1].event_id} was used by someone else")
         return Seq(answer["seq"])
@@ -183,19 +189,35 @@ class JetStreamLog:
         return await request(self._client, subject, body, headers)
 
     async def _landed(self, writes: Sequence[Write], guards: Guards) -> Seq | None:
-        """Give the last sequence of *writes* if they are stored, told by the first guarded one of them."""
+        """Give the last sequence of *writes* if they are stored, told by what follows a guard of theirs."""
+        looked: set[str] = set()
         for index, write in enumerate(writes):
-            if write.subject in guards:
-                after = guards[write.subject] + 1
-                stored = await self._get({"seq": after, "next_by_subj": write.subject})
-                if stored is None or stored.event_id != write.event_id:
-                    return None
-                return Seq(stored.seq + len(writes) - 1 - index)  # a batch lies in one piece
+            if write.subject not in guards or write.subject in looked:
+                continue
+            looked.add(write.subject)
+            stored = await self._after(guards[write.subject], write.subject)
+            if stored is not None:
+                ours = stored.event_id == write.event_id
+                return (
+                    Seq(stored.seq + len(writes) - 1 - index) if ours else None
+                )  # a batch lies in one piece
         return None
+
+    async def _moved(self, guards: Guards) -> bool:
+        """Tell whether anything is stored behind a guard, so that it can never hold again."""
+        for subject, seq in guards.items():
+            if await self._after(seq, subject) is not None:
+                return True
+        return False
+
+    async def _after(self, seq: Seq, subject: str) -> Recorded | None:
+        return await self._get({"seq": seq + 1, "next_by_subj": subject})
 
     async def _is_ours(self, seq: int, write: Write) -> bool:
         stored = await self._get({"seq": seq})
-        return stored is not None and stored.event_id == write.event_id and stored.subject == write.subject
+        if stored is None:
+            raise Unavailable("event log", f"{seq} is said to be a duplicate, but is not there to be read")
+        return stored.event_id == write.event_id and stored.subject == write.subject
 
     async def _get(self, which: Mapping[str, Any]) -> Recorded | None:
         try:

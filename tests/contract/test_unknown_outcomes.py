@@ -114,9 +114,11 @@ async def real(server: NatsServer, described: Mapping[str, dict[str, Any]] = ROO
         hosts_own = await connect(over.url, seed_file(server.keys, host), host, lambda _: None)
         direct = JetStreamLog(near, "EVT", random_id)
         log = JetStreamLog(far, "EVT", random_id)
-        yield World(log, JetStreamFactLog(hosts_own), direct, LineTrouble(over, direct))
-        for client in (far, hosts_own, near):
-            await closer(client)()
+        try:
+            yield World(log, JetStreamFactLog(hosts_own), direct, LineTrouble(over, direct))
+        finally:
+            for client in (far, hosts_own, near):
+                await closer(client)()
 
 
 async def test_an_answer_that_is_lost_costs_nothing(world: World) -> None:
@@ -233,6 +235,25 @@ async def test_what_filled_the_stream_is_found_there_and_not_refused(nats_server
         with pytest.raises(LogFull):
             await world.facts.publish(write(f"evt.vm.a.{HOST}", b"x" * (SMALL // 3)), at[1])
         assert (await world.log.append(filling, guards), await world.facts.publish(fact, None)) == at
+
+
+async def test_after_a_try_without_an_answer_a_full_stream_does_not_mean_that_nothing_is_stored(
+    nats_server: NatsServer,
+) -> None:
+    async with real(nats_server, streams(SMALL, GIB, 1)) as world:
+        large = [write("evt.vm.a.ctl", b"x" * (SMALL // 3)) for _ in range(2)]
+        tried = Try(lambda: world.log.append(large, {"evt.vm.a.ctl": Seq(0)}), large)
+        assert isinstance(world.trouble, LineTrouble)
+        requests = world.trouble.line.requests
+        requests.close()
+        making = Making([tried])
+        await eventually(lambda: requests.stopped > 2 * sum(len(one.body) for one in large), "a second try")
+        await world.direct.append([write("evt.vm.b.ctl", b"x" * (SMALL // 2))], {})
+        requests.release()
+        (heard,) = await making.all
+        assert isinstance(heard, Unavailable)
+        assert not isinstance(heard, LogFull)
+        assert "10077" in heard.why
 
 
 async def test_beyond_the_window_an_append_is_known_and_a_fact_is_stored_again(

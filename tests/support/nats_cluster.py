@@ -4,8 +4,7 @@ import json
 import shutil
 import signal
 import tempfile
-from collections.abc import AsyncIterator, Iterator, Sequence
-from contextlib import asynccontextmanager
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +16,7 @@ from infra.deploy.identities import SERVICES, ensure_identity, seed_file
 from infra.deploy.streams import ensure_streams, streams
 from infra.embedded.nats import READY_TIMEOUT_S, nats_server
 from infra.embedded.process import Process, answers, free_port, start
-from infra.eventlog.connection import closer, connect
+from infra.eventlog.connection import connect
 from infra.eventlog.jetstream import ApiError, ask
 from infra.runtime.errors import Unavailable
 from tests.support.eventually import eventually
@@ -56,6 +55,7 @@ class NatsCluster:
                 "name": "roost",
                 "listen": f"127.0.0.1:{self._routes[number]}",
                 "routes": [f"nats://127.0.0.1:{route}" for route in self._routes],
+                "no_advertise": True,  # clients stay on the addresses that they were given
             },
         }
         (folder / "nats.conf").write_text(json.dumps(config))
@@ -81,10 +81,10 @@ class NatsCluster:
         for node in self._nodes.values():
             node.kill()
 
-    async def client(self, name: str = "bootstrap", node: int = 0) -> Client:
-        """Connect as *name*, to one node at first; it learns of the others there."""
-        url = f"nats://127.0.0.1:{self.ports[node]}"
-        return await connect(url, seed_file(self.keys, name), name, lambda _: None)
+    async def client(self, name: str = "bootstrap", ports: Sequence[int] = ()) -> Client:
+        """Connect as *name* to any node, or by way of *ports*."""
+        urls = [f"nats://127.0.0.1:{port}" for port in ports or self.ports]
+        return await connect(",".join(urls), seed_file(self.keys, name), name, lambda _: None)
 
     async def form(self) -> Client:
         """Start all, wait until they are one cluster, make the streams on all three; give a client."""
@@ -130,16 +130,6 @@ class NatsCluster:
         except (ApiError, Unavailable):
             return {}
         return placed
-
-
-@asynccontextmanager
-async def clients(cluster: NatsCluster) -> AsyncIterator[list[Client]]:
-    """Form the cluster; give a client at each node."""
-    found = [await cluster.form()]
-    found += [await cluster.client(node=node) for node in range(1, NODES)]
-    yield found
-    for client in found:
-        await closer(client)()
 
 
 @pytest.fixture

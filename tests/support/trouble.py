@@ -98,42 +98,42 @@ class LineTrouble:
     """A real server at the far end of a line."""
 
     def __init__(self, over: Line, direct: EventLog) -> None:
-        self._line = over
+        self.line = over
         self._direct = direct
 
     async def answers_lost(self, tries: Sequence[Try]) -> Sequence[Outcome]:
-        self._line.answers.close()
+        self.line.answers.close()
         making = Making(tries)
         await self._stored(tries)
-        self._line.cut()
+        self.line.cut()
         return await making.all
 
     async def answers_late(self, tries: Sequence[Try]) -> Sequence[Outcome]:
-        self._line.answers.close()
+        self.line.answers.close()
         making = Making(tries)
         await self._stored(tries)
         await making.first()  # a fact's one patience is over
-        self._line.answers.release()
+        self.line.answers.release()
         return await making.all
 
     async def requests_lost(self, tries: Sequence[Try]) -> Sequence[Outcome]:
-        self._line.requests.close()
+        self.line.requests.close()
         making = Making(tries)
         sent = sum(len(write.body) for one in tries for write in one.writes)
-        await eventually(lambda: self._line.requests.stopped > sent, "every request on its way")
-        self._line.cut()
+        await eventually(lambda: self.line.requests.stopped > sent, "every request on its way")
+        self.line.cut()
         return await making.all
 
     async def requests_late(
         self, tries: Sequence[Try], meanwhile: Callable[[], Awaitable[None]]
     ) -> Sequence[Outcome]:
-        self._line.requests.close()
+        self.line.requests.close()
         heard = await Making(tries).all
         assert all(isinstance(one, Unavailable) for one in heard)
         assert await self._direct.last_seq() == 0
         await meanwhile()
         before = await self._direct.last_seq()
-        self._line.requests.release()
+        self.line.requests.release()
         if before == 0:
             await self._stored(tries)
         return heard

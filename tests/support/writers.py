@@ -13,10 +13,10 @@ from events.ids import Seq
 from infra.eventlog.port import Conflict, EventLog, FactLog, Recorded, Write
 from infra.runtime.errors import Unavailable
 from infra.runtime.ids import random_id
-from tests.support.eventually import eventually
+from tests.support.eventually import WITHIN_S, turns
 
-WRITERS = 6
-SUBJECTS = tuple(f"evt.vm.{number}.ctl" for number in range(4))
+WRITERS = 12
+SUBJECTS = tuple(f"evt.vm.{number}.ctl" for number in range(8))
 READ_WITHIN_S = 5.0
 T = TypeVar("T")
 
@@ -108,17 +108,14 @@ class Writers:
 
 async def insist(call: Callable[[], Awaitable[T]]) -> T:
     """Call until it is not Unavailable."""
-    found: list[T] = []
-
-    async def done() -> bool:
+    deadline = asyncio.get_running_loop().time() + WITHIN_S
+    while True:
         try:
-            found.append(await call())
+            return await call()
         except Unavailable:
-            return False
-        return True
-
-    await eventually(done, "an answer of the log")
-    return found[0]
+            if asyncio.get_running_loop().time() > deadline:
+                raise
+        await turns(1)
 
 
 async def whole_log(log: EventLog) -> Sequence[Recorded]:
