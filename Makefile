@@ -28,8 +28,8 @@ check: setup ## the fast gates: format, lint, types, import contracts, rules abo
 bench: setup ## measure; one JSON object a line (ONLY=prefix for a part)
 	@$(PY) -m tests.bench $(if $(ONLY),--only $(ONLY))
 
-soak: setup ## go on killing where the tests stop (PART=crash|chaos ROUNDS=n); the next run goes on
-	@$(PY) -m tests.crash.soak --part $(or $(PART),crash) --rounds $(or $(ROUNDS),1)
+soak: setup ## go on killing where the tests stop (PART=crash|chaos|log ROUNDS=n); the next run goes on
+	@$(PY) -m tests.soak --part $(or $(PART),crash) --rounds $(or $(ROUNDS),1)
 
 fmt: setup ## format and mend what can be mended
 	@$(PY) -m ruff format . && $(PY) -m ruff check --fix .

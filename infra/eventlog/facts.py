@@ -22,7 +22,7 @@ class JetStreamFactLog:
         self._client = client
 
     async def publish(self, write: Write, expected: Seq | None) -> Seq:
-        """Store it once if that can be told, twice if not, never not at all; see the port and ADR 0011.
+        """Store it once if that can be told, twice if not, never not at all; see the port and ADR 0015.
 
         That the subject's last sequence is another than *expected* does not say whose that one is: an
         earlier try of this write, or what a restored journal has forgotten. The write goes out again behind

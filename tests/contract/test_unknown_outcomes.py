@@ -9,13 +9,16 @@ from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from itertools import count
+from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 
 import pytest
 
 from events.ids import Seq
 from infra.deploy.identities import seed_file
 from infra.deploy.streams import ensure_streams, streams
+from infra.embedded.nats import EmbeddedNats
 from infra.eventlog.connection import closer, connect
 from infra.eventlog.facts import JetStreamFactLog
 from infra.eventlog.jetstream import JetStreamLog
@@ -108,7 +111,7 @@ async def real(server: NatsServer, described: Mapping[str, dict[str, Any]] = ROO
     seed = seed_file(server.keys, "bootstrap")
     near = await connect(server.url, seed, "bootstrap", lambda _: None)
     await ensure_streams(near, described)
-    async with line(server.server.port) as over:
+    async with line(urlsplit(server.url).port or 0) as over:
         far = await connect(over.url, seed, "bootstrap", lambda _: None)
         host = f"host-{HOST}"
         hosts_own = await connect(over.url, seed_file(server.keys, host), host, lambda _: None)
@@ -199,10 +202,19 @@ async def test_a_fact_is_stored_whatever_its_host_remembers_of_the_log(world: Wo
     assert [one.event_id for one in await world.all()] == [one.event_id for one in (first, second, *new)]
 
 
-async def test_a_server_that_was_frozen_may_have_taken_it(nats_server: NatsServer) -> None:
-    async with real(nats_server) as world:
+async def test_a_server_that_was_frozen_may_have_taken_it(tmp_path: Path) -> None:
+    own = EmbeddedNats(tmp_path / "nats", tmp_path / "keys")  # a container's process is not ours to stop
+    server = NatsServer(own, tmp_path / "keys")
+    try:
+        await _frozen(server, own)
+    finally:
+        own.stop()
+
+
+async def _frozen(server: NatsServer, own: EmbeddedNats) -> None:
+    async with real(server) as world:
         tries = world.each()
-        process = nats_server.server.process
+        process = own.process
         assert process is not None
         process.popen.send_signal(signal.SIGSTOP)
         making = Making(tries)

@@ -1,1 +1,1 @@
-"""Tests that are worth hours, each a module of its own: `python -m tests.soak.NAME`."""
+"""Tests that are worth hours: `make soak`."""

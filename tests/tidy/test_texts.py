@@ -77,7 +77,8 @@ def test_every_decision_record_has_its_form() -> None:
             broken.append(f"{path.name}: then comes 'Date: YYYY-MM-DD'")
         if not ADR_STATUS.fullmatch(head[2]):
             broken.append(
-                f"{path.name}: then 'Status: accepted' (or proposed, rejected, superseded by NNNN, accepted, in part superseded by NNNN)"
+                f"{path.name}: then 'Status: accepted' (or 'accepted, in part superseded by NNNN', proposed, "
+                "rejected, superseded by NNNN)"
             )
         if [line.removeprefix("## ") for line in lines if line.startswith("## ")] != ADR_SECTIONS:
             broken.append(f"{path.name}: its sections are {', '.join(ADR_SECTIONS)}, in this order")

@@ -1,7 +1,8 @@
 """Go on where the tests stop: `make soak PART=crash ROUNDS=20`. The next run goes on where this one ends.
 
 crash: each round dies at the next points on real QEMU. chaos: each round makes 100 starts and stops on
-simulated hosts while services, NATS and PostgreSQL are killed at random.
+simulated hosts while services, NATS and PostgreSQL are killed at random. log: each round deals five blows to
+the leaders of three nats-servers under load.
 """
 
 import argparse
@@ -20,11 +21,14 @@ from infra.embedded.postgres import EmbeddedPostgres
 from tests.crash.chaos import Chaos
 from tests.crash.real import a_real_world, sampled
 from tests.crash.world import a_world
+from tests.support.leaders import Blow, live_through
+from tests.support.nats_cluster import NatsCluster
 from tests.support.postgres import PostgresServer
 from tests.support.stack import NatsServer
 
 LIVES = 8
 PAIRS = 100
+BLOWS = 5
 KEPT = Path(".cache/soak")
 
 
@@ -55,15 +59,34 @@ async def chaos(seed: int, say: Callable[[str], None]) -> Mapping[str, int]:
             postgres.close()
 
 
+async def log(seed: int, _: Callable[[str], None]) -> Mapping[str, int]:
+    """Deal blows to the leaders of a cluster; give what its writers were told."""
+    blows = Random(seed).choices(list(Blow), k=BLOWS)  # noqa: S311 - to be repeated
+    with tempfile.TemporaryDirectory(prefix="roost-soak-") as folder:
+        cluster = NatsCluster(Path(folder))
+        try:
+            told = await live_through(cluster, blows, seed)
+        finally:
+            cluster.stop()
+    return {
+        "blows": len(blows),
+        "acknowledged": len(told.acked),
+        "conflicts": len(told.refused),
+        "unavailable": len(told.unknown),
+        "facts": sum(len(ids) for ids in told.told.values()),
+    }
+
+
 PARTS: Mapping[str, Callable[[int, Callable[[str], None]], Coroutine[Any, Any, Mapping[str, int]]]] = {
     "crash": crash,
     "chaos": chaos,
+    "log": log,
 }
 
 
 def main() -> None:
     """Run rounds, keep what each came to, and stop at the first that fails."""
-    parser = argparse.ArgumentParser(prog="python -m tests.crash.soak", description=__doc__)
+    parser = argparse.ArgumentParser(prog="python -m tests.soak", description=__doc__)
     parser.add_argument("--part", choices=sorted(PARTS), default="crash")
     parser.add_argument("--rounds", type=int, default=1)
     wanted = parser.parse_args()
