@@ -1,6 +1,6 @@
 # The one task runner. `make` alone lists the targets.
 .DEFAULT_GOAL := help
-.PHONY: help setup demo up test check bench soak fmt lock generate clean
+.PHONY: help setup demo up test test-docker check bench soak fresh leaks readme fmt lock generate clean
 PY := .venv/bin/python
 HYPERVISOR ?= libvirt
 
@@ -30,6 +30,15 @@ bench: setup ## measure; one JSON object a line (ONLY=prefix for a part)
 
 soak: setup ## go on killing where the tests stop (PART=crash|chaos|log ROUNDS=n); the next run goes on
 	@$(PY) -m tests.soak --part $(or $(PART),crash) --rounds $(or $(ROUNDS),1)
+
+fresh: setup ## `make demo` and `make test` of the last commit on a new, minimal Debian 12 (ONLY=demo, test)
+	@$(PY) -m tests.ground.fresh $(if $(ONLY),--only $(ONLY))
+
+leaks: setup ## what a run leaves on the machine, and what a killed one leaves (RUN="command"; by default the demo)
+	@$(PY) -m tests.ground.leaks $(if $(RUN),--run "$(RUN)")
+
+readme: setup ## run what README.md tells a newcomer to run, in a fresh clone, and compare what it prints
+	@$(PY) -m tests.ground.readme
 
 fmt: setup ## format and mend what can be mended
 	@$(PY) -m ruff format . && $(PY) -m ruff check --fix .
