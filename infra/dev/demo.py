@@ -12,9 +12,10 @@ from events import codec
 from events.envelope import Envelope
 from events.ids import Seq
 from infra.deploy.identities import seed_file
+from infra.dev.folders import temporary_folder
 from infra.dev.interrupt import until_signalled
 from infra.dev.main import banner
-from infra.dev.stack import Stack, Wanted, temporary_folder
+from infra.dev.stack import Stack, Wanted
 from infra.eventlog.connection import closer, connect
 from infra.eventlog.jetstream import JetStreamLog
 from infra.lab.failure import LabFailed

@@ -6,9 +6,10 @@ import sys
 from importlib.metadata import version
 from pathlib import Path
 
+from infra.dev.folders import temporary_folder
 from infra.dev.hosts import choose
 from infra.dev.interrupt import until_signalled
-from infra.dev.stack import API_PORT, Stack, Wanted, temporary_folder
+from infra.dev.stack import API_PORT, Stack, Wanted
 from infra.lab.failure import LabFailed
 from infra.runtime.errors import ConfigInvalid, Unavailable
 from infra.runtime.settings import EX_CONFIG
@@ -104,7 +105,7 @@ async def live(wanted: Wanted) -> None:
 def main() -> None:
     """Parse, run, and say what failed, why, and what to try."""
     args = arguments().parse_args()
-    data = temporary_folder("roost-dev-") if args.ephemeral else args.data.resolve()
+    data = temporary_folder("roost-ephemeral-") if args.ephemeral else args.data.resolve()
     wanted = Wanted(data, args.hosts, args.hypervisor, api_port=args.port, ephemeral=args.ephemeral)
     try:
         asyncio.run(live(wanted))

@@ -4,7 +4,6 @@ import fcntl
 import os
 import secrets
 import shutil
-import tempfile
 from collections.abc import Callable, Mapping
 from contextlib import AsyncExitStack
 from dataclasses import dataclass, field
@@ -196,10 +195,3 @@ def _pretend_image(folder: Path) -> None:
         (folder / name).touch()
     manifest = '{"kernel": "vmlinuz", "initrd": "initrd.img", "cmdline": ""}'
     (folder / "image.json").write_text(manifest)
-
-
-def temporary_folder(prefix: str) -> Path:
-    """Make a folder that is not kept: ours alone to list, but PostgreSQL's user passes through."""
-    folder = Path(tempfile.mkdtemp(prefix=prefix))
-    folder.chmod(0o711)
-    return folder

@@ -156,7 +156,9 @@ def main() -> int:
         raise RoomFailed("only root can make a root folder and namespaces; try: sudo make fresh")
     report = Report()
     try:
-        with folder_for(PREFIX) as root:
+        with folder_for(PREFIX) as folder:
+            root = folder / "root"
+            root.mkdir()
             fresh(root, report, [only] if only else list(NEWCOMERS))
     except RoomFailed as err:
         print(f"error: {err}", file=sys.stderr)

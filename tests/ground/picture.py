@@ -1,6 +1,5 @@
 """Take a picture of what a run could leave on a machine, and tell two pictures apart."""
 
-import os
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -72,7 +71,7 @@ def take(world: World, kept_folder: Path) -> Picture:
     return {
         "processes": running,
         "namespaces": namespaces(world, list(running)),
-        "mounts": mounts(Path(f"/proc/{room.pid}/mountinfo").read_text()),
+        "mounts": mounts(relative(world, Path(f"/proc/{room.pid}/mountinfo").read_text())),
         "links": dict.fromkeys(
             re.findall(r"^\s*(\S+):", Path(f"/proc/{room.pid}/net/dev").read_text(), flags=re.M), ""
         ),
@@ -88,7 +87,7 @@ def take(world: World, kept_folder: Path) -> Picture:
         },
         "modes": modes,
         "files": files,
-        "loop devices": loop_devices(world),
+        "loop devices": {name: relative(world, file) for name, file in world.loop_devices().items()},
         "kernel parameters": parameters(room.inside("sysctl", "-a", "--ignore")),
         "shared memory": {
             f"{kind} {line}": ""
@@ -134,6 +133,11 @@ def mounts(mountinfo: str) -> dict[str, str]:
     return found
 
 
+def relative(world: World, text: str) -> str:
+    """Write paths as the run knows them."""
+    return text.replace(str(world.room.root), "")
+
+
 def legacy_tables(world: World) -> str:
     """Name the tables of the older packet filters, which nft does not list."""
     folder = Path(f"/proc/{world.room.pid}/net")
@@ -141,15 +145,6 @@ def legacy_tables(world: World) -> str:
     return "\n".join(
         f"{path.name} {path.read_text()}" for path in names if path.exists() and path.read_text()
     )
-
-
-def loop_devices(world: World) -> dict[str, str]:
-    """List the loop devices whose file is of this world."""
-    ours = {f"{os.major(number)}:{os.minor(number)}" for number in world.devices()}
-    rows = world.room.outside(
-        "losetup", "--raw", "-n", "-l", "-O", "BACK-MAJ:MIN,NAME,BACK-FILE"
-    ).splitlines()
-    return {name: file for device, name, file in (row.split(maxsplit=2) for row in rows) if device in ours}
 
 
 def parameters(listing: str) -> dict[str, str]:

@@ -1,17 +1,17 @@
 """Namespaces of our own around a root folder: whatever is started or mounted in them ends with them."""
 
-import fcntl
 import os
 import shutil
 import signal
 import subprocess
 import sys
-import tempfile
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import ExitStack, contextmanager, suppress
+from contextlib import contextmanager
 from pathlib import Path
 from types import TracebackType
 from typing import Self
+
+from infra.dev.folders import temporary_folder
 
 STEP_TIMEOUT_S = 60.0
 FOLDERS = Path("/var/tmp")  # noqa: S108 - each has a folder of its own there, made for it alone
@@ -99,37 +99,14 @@ class Room:
 
 @contextmanager
 def folder_for(prefix: str) -> Iterator[Path]:
-    """Give a folder of our own, removed at the end; first remove those that killed ones of us left.
-
-    Its owner holds a lock on the folder itself. The lock on their parent is held by whoever makes or sweeps.
-    """
-    with locked(FOLDERS):
-        for left in FOLDERS.glob(f"{prefix}*"):
-            with suppress(BlockingIOError), locked(left, wait=False):
-                print(f"removing {left}, which a killed run left", flush=True)
-                shutil.rmtree(left)
-        made = Path(tempfile.mkdtemp(prefix=prefix, dir=FOLDERS))
-        made.chmod(0o755)
-        owned = ExitStack()
-        owned.enter_context(locked(made))
-    with owned:
-        try:
-            yield made
-        finally:
-            # A mount there would be of this machine's own namespace: removing would reach through it.
-            assert str(made) not in Path("/proc/self/mountinfo").read_text()
-            shutil.rmtree(made)
-
-
-@contextmanager
-def locked(folder: Path, *, wait: bool = True) -> Iterator[None]:
-    """Hold the lock of *folder*, which the kernel frees when its holder dies; raises BlockingIOError."""
-    handle = os.open(folder, os.O_RDONLY)
+    """Give a folder of our own that is removed at the end, and by the next of us if we are killed."""
+    made = temporary_folder(prefix, FOLDERS)
     try:
-        fcntl.flock(handle, fcntl.LOCK_EX | (0 if wait else fcntl.LOCK_NB))
-        yield
+        yield made
     finally:
-        os.close(handle)
+        # A mount there would be of this machine's own namespace: removing would reach through it.
+        assert str(made) not in Path("/proc/self/mountinfo").read_text()
+        shutil.rmtree(made)
 
 
 def run(args: Sequence[str], *, timeout_s: float, env: Mapping[str, str] | None = None) -> str:

@@ -7,16 +7,21 @@ taken from the whole machine, which errs on the safe side (kernel parameters out
 """
 
 import filecmp
+import json
 import os
+import shutil
 import stat
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-from tests.ground.room import Room, folder_for
+from tests.ground.room import Room, folder_for, run
 
 OF_THE_KERNEL = (Path("/proc"), Path("/sys"), Path("/dev"))
+DETACH_TIMEOUT_S = 20.0
+MARK = ".roost-leaks"
+"""A file that is laid into each file system, so that its number is known."""
 COPIED_ON_WRITE = {"ext2", "ext3", "ext4", "xfs", "btrfs", "tmpfs", "overlay", "f2fs", "zfs"}
 
 
@@ -36,9 +41,17 @@ class World:
     layers: tuple[Layer, ...]
 
     def devices(self) -> set[int]:
-        """Give the device numbers that files have here and nowhere else."""
-        probes = ("/etc/os-release", "/tmp", "/dev/shm")  # noqa: S108
-        return {self.room.seen(path).stat().st_dev for path in probes}
+        """Give the device numbers that the files of this world have, and no others."""
+        places = [self.room.seen(str(layer.place / MARK)) for layer in self.layers]
+        return {path.stat().st_dev for path in (*places, *(place.parent for place in places))}
+
+    def loop_devices(self) -> dict[str, str]:
+        """List the loop devices whose file is of this world: the one thing that would outlive it."""
+        ours = {f"{os.major(number)}:{os.minor(number)}" for number in self.devices()}
+        listing = ["losetup", "--json", "-l", "-O", "NAME,BACK-FILE,BACK-MAJ:MIN"]
+        said = run(listing, timeout_s=DETACH_TIMEOUT_S)
+        rows = json.loads(said)["loopdevices"] if said else []
+        return {row["name"]: row["back-file"] for row in rows if row["back-maj:min"].strip() in ours}
 
     def changes(self, is_kept: Callable[[Path], bool]) -> tuple[dict[str, str], dict[str, str]]:
         """Give the files that are new, changed or gone, and those with another mode or owner."""
@@ -62,7 +75,7 @@ class Changes:
         kept = False
         for entry in sorted(upper.iterdir()):
             below = lower / entry.name
-            if self.is_kept(below):
+            if self.is_kept(below) or entry.name == MARK:
                 kept = True
                 continue
             now, before = entry.lstat(), below.lstat() if os.path.lexists(below) else None
@@ -94,7 +107,8 @@ def world() -> Iterator[World]:
     """Lay out the machine for one run; all of it is gone at the end."""
     with folder_for("roost-leaks-") as scratch, Room(scratch / "view", network=True) as room:
         # In memory: it goes with the namespaces, even if we are killed.
-        room.outside("mount", "-t", "tmpfs", "tmpfs", str(scratch))
+        size = shutil.disk_usage(scratch).free  # what a server may find free there; no memory is set aside
+        room.outside("mount", "-t", "tmpfs", "-o", f"size={size}", "tmpfs", str(scratch))
         room.outside("mkdir", str(room.root))
         layers = []
         for number, (place, kind) in enumerate(file_systems()):
@@ -102,6 +116,7 @@ def world() -> Iterator[World]:
             if kind in COPIED_ON_WRITE and place.is_dir():
                 upper, work = scratch / f"upper-{number}", scratch / f"work-{number}"
                 room.outside("mkdir", str(upper), str(work))
+                room.outside("touch", str(upper / MARK))
                 options = f"lowerdir={place},upperdir={upper},workdir={work}"
                 room.outside("mount", "-t", "overlay", "-o", options, "overlay", target)
                 room.outside("chmod", f"--reference={place}", target)
@@ -109,7 +124,12 @@ def world() -> Iterator[World]:
             else:
                 room.outside("mount", "--bind", "-o", "ro", str(place), target)
         room.furnish()
-        yield World(room, tuple(layers))
+        ours = World(room, tuple(layers))
+        try:
+            yield ours
+        finally:
+            for name in ours.loop_devices():
+                run(["losetup", "--detach", name], timeout_s=DETACH_TIMEOUT_S)
 
 
 def file_systems() -> list[tuple[Path, str]]:
