@@ -14,6 +14,10 @@ KINDS = (
 KEPT = {
     "/run/roost-lab/.lock": "the lock that labs share",
     "/run/roost-lab/.kvm-*": "whether /dev/kvm boots a guest, until the machine boots again",
+    **dict.fromkeys(
+        ("/run/libvirt", "/var/lib/libvirt", "/var/cache/libvirt", "/var/log/libvirt"),
+        "an empty folder that the lab binds over, where libvirt has not made it",
+    ),
     "/tmp/pytest-of-*": "pytest keeps the folders of its last three runs",  # noqa: S108
 }
 """What a run may leave on purpose, and why; besides these only what its own working copy holds."""
