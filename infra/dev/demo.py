@@ -12,7 +12,7 @@ from events import codec
 from events.envelope import Envelope
 from events.ids import Seq
 from infra.deploy.identities import seed_file
-from infra.dev.folders import temporary_folder
+from infra.dev.folders import scratch
 from infra.dev.interrupt import until_signalled
 from infra.dev.main import banner
 from infra.dev.stack import Stack, Wanted
@@ -192,9 +192,9 @@ def main() -> None:
     parser = argparse.ArgumentParser(prog="python -m infra.dev.demo", description=__doc__)
     parser.add_argument("--hypervisor", choices=["libvirt", "sim"], default="libvirt")
     hypervisor = parser.parse_args().hypervisor
-    wanted = Wanted(temporary_folder("roost-demo-"), hypervisor=hypervisor, api_port=0, ephemeral=True)
     try:
-        asyncio.run(demo(wanted))
+        with scratch("roost-demo-") as folder:
+            asyncio.run(demo(Wanted(folder, hypervisor=hypervisor, api_port=0, ephemeral=True)))
     except ConfigInvalid as err:
         print(f"error: {err}\n{INSTEAD}", file=sys.stderr)
         sys.exit(EX_CONFIG)

@@ -3,10 +3,11 @@
 import argparse
 import asyncio
 import sys
+from contextlib import nullcontext
 from importlib.metadata import version
 from pathlib import Path
 
-from infra.dev.folders import temporary_folder
+from infra.dev.folders import scratch
 from infra.dev.hosts import choose
 from infra.dev.interrupt import until_signalled
 from infra.dev.stack import API_PORT, Stack, Wanted
@@ -105,10 +106,11 @@ async def live(wanted: Wanted) -> None:
 def main() -> None:
     """Parse, run, and say what failed, why, and what to try."""
     args = arguments().parse_args()
-    data = temporary_folder("roost-ephemeral-") if args.ephemeral else args.data.resolve()
-    wanted = Wanted(data, args.hosts, args.hypervisor, api_port=args.port, ephemeral=args.ephemeral)
+    place = scratch("roost-ephemeral-") if args.ephemeral else nullcontext(args.data.resolve())
     try:
-        asyncio.run(live(wanted))
+        with place as data:
+            wanted = Wanted(data, args.hosts, args.hypervisor, api_port=args.port, ephemeral=args.ephemeral)
+            asyncio.run(live(wanted))
     except ConfigInvalid as err:
         print(f"error: {err}", file=sys.stderr)
         sys.exit(EX_CONFIG)

@@ -4,13 +4,13 @@ import asyncio
 import os
 import signal
 import sys
-import tempfile
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager
 from pathlib import Path
 
 import pytest
 
+from infra.dev.folders import scratch
 from tests.e2e.world import alive, descendants
 from tests.support.eventually import eventually
 
@@ -20,9 +20,8 @@ GONE_S = 10.0
 
 @pytest.fixture
 def folder() -> Iterator[Path]:
-    with tempfile.TemporaryDirectory(prefix="roost-dev-") as made:
-        Path(made).chmod(0o711)
-        yield Path(made)
+    with scratch("roost-dev-") as made:
+        yield made
 
 
 @asynccontextmanager

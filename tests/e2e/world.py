@@ -4,13 +4,13 @@ import asyncio
 import json
 import os
 import sys
-import tempfile
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from infra.dev.folders import scratch
 from infra.dev.hosts import Hypervisor
 from infra.dev.stack import Stack, Wanted
 from infra.runtime.service import background
@@ -39,9 +39,8 @@ async def world(hypervisor: Hypervisor, hosts: int = 2, *, whole: bool = True) -
 
     At the end its log is *whole*, and all that was made of it, unless the tests damage that.
     """
-    with tempfile.TemporaryDirectory(prefix="roost-e2e-") as folder:
-        Path(folder).chmod(0o711)
-        stack = Stack(Wanted(Path(folder), hosts=hosts, hypervisor=hypervisor, api_port=0), lambda _: None)
+    with scratch("roost-e2e-") as folder:
+        stack = Stack(Wanted(folder, hosts=hosts, hypervisor=hypervisor, api_port=0), lambda _: None)
         await stack.start()
         try:
             async with background(stack.children.watch(lambda _: None)):

@@ -15,8 +15,9 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from infra.dev.folders import scratch
 from tests.ground.machine import Taken, taken_over
-from tests.ground.room import Room, RoomFailed, folder_for, run, stoppable
+from tests.ground.room import FOLDERS, Room, RoomFailed, run, stoppable
 
 SUITE = "bookworm"
 WITH = "ca-certificates,git,make,python3"
@@ -156,7 +157,7 @@ def main() -> int:
         raise RoomFailed("only root can make a root folder and namespaces; try: sudo make fresh")
     report = Report()
     try:
-        with folder_for(PREFIX) as folder:
+        with scratch(PREFIX, FOLDERS) as folder:
             root = folder / "root"
             root.mkdir()
             fresh(root, report, [only] if only else list(NEWCOMERS))

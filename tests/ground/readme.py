@@ -16,8 +16,9 @@ from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
+from infra.dev.folders import scratch
 from tests.ground.blocks import BadDocument, Step, difference, matches, steps
-from tests.ground.room import RoomFailed, folder_for, run, stoppable
+from tests.ground.room import FOLDERS, RoomFailed, run, stoppable
 from tests.support.eventually import eventually
 
 ROOT = Path(__file__).parents[2]
@@ -142,7 +143,7 @@ def main() -> int:
     """Clone, run, compare; end with 1 and a diff where a document is not true."""
     argparse.ArgumentParser(prog="make readme", description=__doc__).parse_args()
     wrong: list[str] = []
-    with folder_for("roost-readme-") as made:
+    with scratch("roost-readme-", FOLDERS) as made:
         clone = made / "roost"
         run(["git", "clone", "--quiet", "--no-hardlinks", str(ROOT), str(clone)], timeout_s=CLONE_TIMEOUT_S)
         for document in (clone / "README.md", *sorted((clone / "docs/guide").glob("*.md"))):

@@ -1,17 +1,13 @@
 """Namespaces of our own around a root folder: whatever is started or mounted in them ends with them."""
 
 import os
-import shutil
 import signal
 import subprocess
 import sys
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from types import TracebackType
 from typing import Self
-
-from infra.dev.folders import temporary_folder
 
 STEP_TIMEOUT_S = 60.0
 FOLDERS = Path("/var/tmp")  # noqa: S108 - each has a folder of its own there, made for it alone
@@ -95,18 +91,6 @@ class Room:
         self.outside("mount", "-t", "tmpfs", "-o", "mode=1777", "tmpfs", str(dev / "shm"))
         for name, target in {"ptmx": "pts/ptmx", "fd": "/proc/self/fd"}.items():
             self.outside("ln", "-s", target, str(dev / name))
-
-
-@contextmanager
-def folder_for(prefix: str) -> Iterator[Path]:
-    """Give a folder of our own that is removed at the end, and by the next of us if we are killed."""
-    made = temporary_folder(prefix, FOLDERS)
-    try:
-        yield made
-    finally:
-        # A mount there would be of this machine's own namespace: removing would reach through it.
-        assert str(made) not in Path("/proc/self/mountinfo").read_text()
-        shutil.rmtree(made)
 
 
 def run(args: Sequence[str], *, timeout_s: float, env: Mapping[str, str] | None = None) -> str:

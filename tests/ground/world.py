@@ -16,7 +16,8 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-from tests.ground.room import Room, folder_for, run
+from infra.dev.folders import scratch
+from tests.ground.room import FOLDERS, Room, run
 
 OF_THE_KERNEL = (Path("/proc"), Path("/sys"), Path("/dev"))
 DETACH_TIMEOUT_S = 20.0
@@ -105,16 +106,16 @@ class Changes:
 @contextmanager
 def world() -> Iterator[World]:
     """Lay out the machine for one run; all of it is gone at the end."""
-    with folder_for("roost-leaks-") as scratch, Room(scratch / "view", network=True) as room:
+    with scratch("roost-leaks-", FOLDERS) as folder, Room(folder / "view", network=True) as room:
         # In memory: it goes with the namespaces, even if we are killed.
-        size = shutil.disk_usage(scratch).free  # what a server may find free there; no memory is set aside
-        room.outside("mount", "-t", "tmpfs", "-o", f"size={size}", "tmpfs", str(scratch))
+        size = shutil.disk_usage(folder).free  # what a server may find free there; no memory is set aside
+        room.outside("mount", "-t", "tmpfs", "-o", f"size={size}", "tmpfs", str(folder))
         room.outside("mkdir", str(room.root))
         layers = []
         for number, (place, kind) in enumerate(file_systems()):
             target = str(room.root) + str(place).rstrip("/")
             if kind in COPIED_ON_WRITE and place.is_dir():
-                upper, work = scratch / f"upper-{number}", scratch / f"work-{number}"
+                upper, work = folder / f"upper-{number}", folder / f"work-{number}"
                 room.outside("mkdir", str(upper), str(work))
                 room.outside("touch", str(upper / MARK))
                 options = f"lowerdir={place},upperdir={upper},workdir={work}"
