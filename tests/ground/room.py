@@ -16,7 +16,8 @@ NODES = ("null", "zero", "full", "random", "urandom", "tty", "kvm", "fuse", "net
 LOOPS = 8
 HOLD = 'mount --make-rshared / && echo up && trap "" CHLD && exec cat'
 """Shared among themselves, as on a machine with systemd: a mount that is not made private will show.
-`cat` holds the namespaces until its stdin ends; with SIGCHLD ignored no orphan stays as a zombie."""
+`cat` holds the namespaces until its stdin ends, at the latest when we do. With SIGCHLD ignored it leaves no
+zombie of the orphans that it inherits."""
 
 
 class RoomFailed(Exception):
@@ -32,7 +33,7 @@ class Room:
         kinds = ["--mount", "--pid", "--ipc", "--uts", *(["--net"] if network else [])]
         self._holder = subprocess.Popen(
             [
-                *("setpriv", "--pdeathsig", "KILL", "unshare", *kinds, "--fork", "--kill-child=KILL"),
+                *("unshare", *kinds, "--fork", "--kill-child=KILL"),
                 *("--propagation", "private", "sh", "-c", HOLD),
             ],
             stdin=subprocess.PIPE,
@@ -118,7 +119,7 @@ def stoppable(main: Callable[[], int]) -> None:
     def interrupt(_number: int, _frame: object) -> None:
         raise KeyboardInterrupt
 
-    for number in (signal.SIGTERM, signal.SIGHUP):
+    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
         signal.signal(number, interrupt)
     try:
         sys.exit(main())
