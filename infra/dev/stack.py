@@ -36,6 +36,8 @@ class Wanted:
     hosts: int = 2
     hypervisor: Hypervisor = "auto"
     api_port: int = API_PORT
+    """0: any free port, and for the servers as well. The usual ones are sought by every other stack of this
+    machine, which may take one while its server is down to be started again."""
     ephemeral: bool = False
     """Remove everything at the end."""
     guest_cache: Path = Path(".cache/guest")
@@ -126,10 +128,11 @@ class Stack:
     def _servers(self, data: Path) -> None:
         keys = {host.host_id: ensure_identity(self.keys, f"host-{host.host_id}") for host in self.hosts}
         self.say("starting nats-server and PostgreSQL")
-        self.nats = EmbeddedNats(data / "nats", self.keys, NATS_PORT)
+        nats_port, postgres_port = (NATS_PORT, POSTGRES_PORT) if self.wanted.api_port else (0, 0)
+        self.nats = EmbeddedNats(data / "nats", self.keys, nats_port)
         self._closing.callback(self.nats.stop)
         self.nats.start(keys)
-        self.postgres = EmbeddedPostgres(data / "postgres", self.keys, POSTGRES_PORT)
+        self.postgres = EmbeddedPostgres(data / "postgres", self.keys, postgres_port)
         if self.wanted.ephemeral:
             self._closing.callback(self.postgres.remove)
         self._closing.callback(self.postgres.stop)
