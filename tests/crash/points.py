@@ -17,6 +17,8 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
+from tests.support.watched import watch_into
+
 ARM = signal.SIGUSR1
 PORTS = {
     "services.scheduler.main": {"JetStreamLog": "log", "JetStreamConsumer": "commands"},
@@ -58,10 +60,12 @@ class Points:
         _write(self._folder / "pid", str(os.getpid()))
 
     def arm(self) -> None:
-        """Read the plan, and count from zero."""
+        """Read the plan, and count from zero. Who has died by it does not die again."""
         with self._lock:
             self._plan = json.loads((self._folder / "plan").read_text())
             self._counts.clear()
+            if _read(self._folder / "killed") == str(self._plan["round"]):
+                self._plan["kill"] = ""
         _write(self._folder / "armed", str(self._plan["round"]))
 
     def passed(self, name: str) -> None:
@@ -71,7 +75,6 @@ class Points:
             label = f"{name} {self._counts[name]}"
             os.write(self._hits, f"{self._plan['round']}\t{label}\n".encode())
             if label == self._plan["kill"]:
-                _write(self._folder / "plan", json.dumps({**self._plan, "kill": ""}))
                 _write(self._folder / "killed", str(self._plan["round"]))
                 os.kill(os.getpid(), signal.SIGKILL)
                 threading.Event().wait()  # nothing may follow, on whichever thread the signal lands
@@ -136,9 +139,14 @@ def run(folder: Path, module: str, arguments: Sequence[str]) -> None:
     found = importlib.import_module(module)
     points = Points(folder)
     wrap(found, points)
+    watch_into(folder / "slow", module)
     points.listen()
     sys.argv = [module, *arguments]
     found.main()
+
+
+def _read(path: Path) -> str:
+    return path.read_text() if path.exists() else ""
 
 
 def _write(path: Path, text: str) -> None:

@@ -15,7 +15,7 @@ from infra.readmodel.engine import make_engine
 from infra.readmodel.postgres import PostgresReadModel
 from sim.settings import AuditSettings
 from tests.crash.client import Client
-from tests.crash.subject import Subject
+from tests.crash.subject import Subject, none_held_up
 from tests.crash.walk import Deaths, Walk, lives
 from tests.e2e.world import qemu_of, world
 
@@ -40,6 +40,7 @@ async def a_real_world(say: Callable[[str], None]) -> AsyncIterator[Mapping[str,
             client = Client(http, PostgresReadModel(engine), settings, _counting(stack))
             yield {service: Walk(service, some, client, say) for service, some in subjects.items()}
         await engine.dispose()
+        none_held_up(subject for some in subjects.values() for subject in some)
 
 
 async def sampled(walks: Mapping[str, Walk], seed: int, count: int) -> Sequence[tuple[str, Deaths]]:

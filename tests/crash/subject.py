@@ -3,6 +3,7 @@
 import json
 import os
 import signal
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -60,6 +61,11 @@ class Subject:
         """Whether it came to the point of this round."""
         return self._read("killed") == str(self.round)
 
+    @property
+    def held_up(self) -> str:
+        """What held up its event loop, a line each."""
+        return self._read("slow")
+
     def passed(self) -> list[str]:
         """List the points of this round, in order."""
         lines = (line.split("\t") for line in (self.folder / "hits").read_text().splitlines())
@@ -75,3 +81,9 @@ class Subject:
             return (self.folder / name).read_text()
         except FileNotFoundError:
             return ""
+
+
+def none_held_up(subjects: Iterable[Subject]) -> None:
+    """Fail where a service's event loop was held up."""
+    found = "".join(subject.held_up for subject in subjects)
+    assert not found, f"an event loop was held up:\n{found}"

@@ -14,6 +14,7 @@ from tests.support.stack import NatsServer
 PAIRS = 40
 
 
+@pytest.mark.drives_processes
 @pytest.mark.timeout(600)
 async def test_starts_and_stops_under_random_kills(
     nats_server: NatsServer, postgres_server: PostgresServer, tmp_path: Path

@@ -9,6 +9,7 @@ LIVES = 4
 """Each dies in up to four flows, and takes about 20 s on an emulated guest."""
 
 
+@pytest.mark.drives_processes
 @pytest.mark.timeout(900)
 async def test_a_sample_on_real_qemu() -> None:
     seed = a_seed("tests/crash/test_real.py")

@@ -12,6 +12,7 @@ REACHED_MIN = 0.75
 """The others depend on timing: a point that is passed in one life and not in the next."""
 
 
+@pytest.mark.drives_processes
 @pytest.mark.timeout(900)
 @pytest.mark.parametrize("service", ["scheduler", "projector", "api", "hostd"])
 async def test_killed_at_every_point_it_loses_and_doubles_nothing(

@@ -26,7 +26,7 @@ from infra.runtime.clock import SystemClock
 from services.hostd.hypervisor.simulated import Guest
 from sim.settings import AuditSettings
 from tests.crash.client import Client
-from tests.crash.subject import Subject
+from tests.crash.subject import Subject, none_held_up
 from tests.support.stack import NatsServer
 
 HOSTS = 2
@@ -92,6 +92,7 @@ async def a_world(nats: NatsServer, dsn: str, folder: Path) -> AsyncIterator[Wor
             await subject.ready()
         yield World(subjects, Client(http, PostgresReadModel(engine), auditor, _counting(folder / "hosts")))
     await engine.dispose()
+    none_held_up(subjects.values())
 
 
 @asynccontextmanager

@@ -20,7 +20,11 @@ from infra.runtime.ids import random_id
 from tests.e2e.world import done, in_phase, verified, vm, world
 from tests.support.builders import NOON
 
-pytestmark = [pytest.mark.asyncio(loop_scope="module"), pytest.mark.timeout(180)]
+pytestmark = [
+    pytest.mark.asyncio(loop_scope="module"),
+    pytest.mark.timeout(180),
+    pytest.mark.drives_processes,
+]
 
 
 @pytest_asyncio.fixture(loop_scope="module", scope="module")

@@ -14,7 +14,11 @@ from infra.dev.stack import Stack
 from tests.e2e.world import done, in_phase, qemu_of, roost, vm, world
 from tests.support.eventually import eventually
 
-pytestmark = [pytest.mark.asyncio(loop_scope="module"), pytest.mark.timeout(180)]
+pytestmark = [
+    pytest.mark.asyncio(loop_scope="module"),
+    pytest.mark.timeout(180),
+    pytest.mark.drives_processes,
+]
 
 
 @pytest_asyncio.fixture(loop_scope="module", scope="module")

@@ -39,7 +39,7 @@ from tests.support.canary import (
 from tests.support.eventually import eventually
 from tests.support.process import refusal, running_service
 
-pytestmark = pytest.mark.timeout(240)
+pytestmark = [pytest.mark.timeout(240), pytest.mark.drives_processes]
 ALL_SETTINGS: tuple[type[Settings], ...] = (
     *(ApiSettings, BootstrapSettings, EmbeddedSettings, HostdSettings),
     *(ProjectorSettings, SchedulerSettings, SimulatedSettings),

@@ -15,13 +15,12 @@ from tests.support.slow_callbacks import Watch
 FILE = "WATCHED_FILE"
 
 
-def main() -> None:
-    """Watch, and become the service."""
-    file = Path(os.environ[FILE])
+def watch_into(file: Path, name: str) -> None:
+    """Watch the service that this process is about to become; what held it up goes into *file*."""
 
     def report(what: str) -> None:
         with file.open("a") as sink:
-            sink.write(f"{sys.argv[0]}: {what}\n")
+            sink.write(f"{name}: {what}\n")
 
     watch, run = Watch(report), Service.run
     watch.on = False
@@ -32,7 +31,12 @@ def main() -> None:
 
     Service.run = serve  # type: ignore[method-assign,assignment]
     watch.install()
+
+
+def main() -> None:
+    """Watch, and become the service."""
     module, sys.argv = sys.argv[1], sys.argv[1:]
+    watch_into(Path(os.environ[FILE]), module)
     runpy.run_module(module, run_name="__main__", alter_sys=True)
 
 

@@ -8,7 +8,7 @@ from infra.lab.lab import Lab
 from tests.integration.lab.tiny import ask_agent, is_off, start_tiny
 from tests.support.eventually import eventually
 
-pytestmark = pytest.mark.asyncio(loop_scope="module")
+pytestmark = [pytest.mark.asyncio(loop_scope="module"), pytest.mark.drives_processes]
 HOST = "host-1"
 
 
