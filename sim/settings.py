@@ -4,7 +4,7 @@ from pydantic_settings import SettingsConfigDict
 
 from infra.runtime.settings import NatsSettings, PostgresSettings
 
-DEV = ".roost-dev/auditor.env"
+DEV = ".roost-dev/keys/auditor.env"
 
 
 class AuditSettings(NatsSettings, PostgresSettings):

@@ -105,7 +105,7 @@ class Stack:
             ),
             [host.host_id for host in self.hosts],
         )
-        self._auditor(data)
+        self._auditor()
         self.children = Children(data / "logs")
         self._closing.callback(self.children.stop)
         self._services()
@@ -148,10 +148,10 @@ class Stack:
         port = {"ROOST_API_PORT": str(self.api_port)}
         self.children.add("api", "services.api.main", self._env("api") | dsn | token | port)
 
-    def _auditor(self, data: Path) -> None:
-        """Leave in the folder what `roost log` needs to find us."""
+    def _auditor(self) -> None:
+        """Leave among the keys what `roost log` needs to find us."""
         told = self._env("auditor") | {"ROOST_POSTGRES_DSN": self.postgres.dsn}
-        write_secret(data / "auditor.env", "\n".join(f"{name}={value}" for name, value in told.items()))
+        write_secret(self.keys / "auditor.env", "\n".join(f"{name}={value}" for name, value in told.items()))
 
     def _env(self, name: str) -> dict[str, str]:
         return {

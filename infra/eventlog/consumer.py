@@ -24,7 +24,6 @@ class JetStreamDelivery:
     def __init__(self, message: Msg) -> None:
         self._message = message
         self.recorded: Recorded = recorded(message)
-        self.attempts: int = message.metadata.num_delivered
 
     async def ack(self) -> None:
         """Wait for the server's word: a plain ack is lost in silence when the connection is."""

@@ -178,13 +178,12 @@ class MemoryFollower:
 class MemoryDelivery:
     """One message of a memory consumer."""
 
-    def __init__(self, consumer: "MemoryConsumer", recorded: Recorded, attempts: int) -> None:
+    def __init__(self, consumer: "MemoryConsumer", recorded: Recorded) -> None:
         self._consumer = consumer
         self.recorded = recorded
-        self.attempts = attempts
 
     async def ack(self) -> None:
-        self._consumer.under_way.pop(self.recorded.seq, None)
+        self._consumer.under_way.discard(self.recorded.seq)
 
     async def retry(self, delay_s: float) -> None:  # noqa: ARG002 - the twin has no clock: after one turn
         await asyncio.sleep(0)
@@ -199,7 +198,7 @@ class MemoryConsumer:
         self._pattern = pattern
         self._position = 0
         self._again: deque[int] = deque()
-        self.under_way: dict[int, int] = {}
+        self.under_way: set[int] = set()
 
     async def redeliver(self, seq: int) -> None:
         """Hand out *seq* again, as the server does after a nak or when an ack did not come in time."""
@@ -218,8 +217,8 @@ class MemoryConsumer:
         while len(taken) < most and (self._again or self._fresh()):
             message = self._stream.messages[self._again.popleft() - 1] if self._again else self._fresh()[0]
             self._position = max(self._position, message.seq)
-            attempts = self.under_way[message.seq] = self.under_way.get(message.seq, 0) + 1
-            taken.append(MemoryDelivery(self, message, attempts))
+            self.under_way.add(message.seq)
+            taken.append(MemoryDelivery(self, message))
         return taken
 
     async def close(self) -> None:

@@ -114,10 +114,6 @@ class Delivery(Protocol):
     def recorded(self) -> Recorded:
         """The message."""
 
-    @property
-    def attempts(self) -> int:
-        """How often it has been delivered, this time included."""
-
     async def ack(self) -> None:
         """Say that its effect is stored; raises Unavailable, after which it will come again."""
 

@@ -174,10 +174,10 @@ async def test_a_log_that_ends_before_its_reader_is_corrupt(world: World) -> Non
 async def test_a_delivery_comes_again_until_it_is_acknowledged(world: World) -> None:
     await world.commands.append([write("cmd.vm.a.1", b"x")], {"cmd.vm.a.1": Seq(0)})
     (first,) = await world.consumer.fetch(5, WAIT_S)
-    assert (first.recorded.body, first.attempts) == (b"x", 1)
+    assert first.recorded.body == b"x"
     await first.retry(0.0)
     (again,) = await world.consumer.fetch(5, WAIT_S)
-    assert (again.recorded.seq, again.attempts) == (first.recorded.seq, 2)
+    assert again.recorded.seq == first.recorded.seq
     await again.ack()
     assert list(await world.consumer.fetch(5, 0.05)) == []
 

@@ -73,7 +73,7 @@ async def done(stack: Stack, *args: str) -> Said:
 
 async def verified(stack: Stack) -> Said:
     """Compare the stack's log with everything that was made of it: `roost log verify`."""
-    told = dict(line.split("=", 1) for line in (stack.wanted.data / "auditor.env").read_text().splitlines())
+    told = dict(line.split("=", 1) for line in (stack.keys / "auditor.env").read_text().splitlines())
     process = await asyncio.create_subprocess_exec(
         *(sys.executable, "-m", "services.cli.main", "log", "verify"),
         stdout=asyncio.subprocess.PIPE,

@@ -17,6 +17,7 @@ from events.facts import StopCause
 from events.ids import Generation, VmId
 from events.values import DesiredVm, Value, Versions
 from infra.runtime.clock import Clock
+from infra.runtime.workers import Workers
 from services.hostd.core.reconcile import Domain, DomainState
 from services.hostd.hypervisor.port import Changed, Image, Machine
 
@@ -25,6 +26,8 @@ BOOT_S = 0.5
 SHUTDOWN_S = 0.3
 CORES = 16
 MEMORY_MIB = 64 * 1024
+FILE_TIMEOUT_S = 10.0
+"""A disk that others keep busy makes a new file wait for its journal: that is not for the event loop."""
 
 
 class Guest(Value):
@@ -44,6 +47,7 @@ class SimulatedHypervisor:
         self._folder = folder
         self._clock = clock
         self._changed: Changed = lambda _: None
+        self._files = Workers("guests", 1)
         folder.mkdir(parents=True, exist_ok=True)
 
     async def connect(self, changed: Changed) -> None:
@@ -80,7 +84,7 @@ class SimulatedHypervisor:
             return
         await asyncio.sleep(CREATE_S)
         now = self._clock.now()
-        self._write(Guest(vm_id=desired.vm_id, generation=desired.generation, started_at=now))
+        await self._write(Guest(vm_id=desired.vm_id, generation=desired.generation, started_at=now))
         self._changed(desired.vm_id)
         self._tell_when(desired.vm_id, now + timedelta(seconds=BOOT_S))
 
@@ -89,17 +93,17 @@ class SimulatedHypervisor:
         if guest is None or guest.shuts_down_at is not None or not self._show(guest).agent:
             return  # Gone, on its way already, or too early in its boot to hear.
         at = self._clock.now() + timedelta(seconds=SHUTDOWN_S)
-        self._write(guest.model_copy(update={"shuts_down_at": at}))
+        await self._write(guest.model_copy(update={"shuts_down_at": at}))
         self._tell_when(vm_id, at)
 
     async def power_off(self, vm_id: VmId) -> None:
         guest = self._read(vm_id)
         if guest is not None and self._show(guest).state is DomainState.ACTIVE:
-            self._write(guest.model_copy(update={"ended": StopCause.POWERED_OFF}))
+            await self._write(guest.model_copy(update={"ended": StopCause.POWERED_OFF}))
             self._changed(vm_id)
 
     async def undefine(self, vm_id: VmId) -> None:
-        self._path(vm_id).unlink(missing_ok=True)
+        await self._files.run(FILE_TIMEOUT_S, self._path(vm_id).unlink, missing_ok=True)
         self._changed(vm_id)
 
     async def agent_answers(self, vm_id: VmId) -> bool:
@@ -108,6 +112,7 @@ class SimulatedHypervisor:
 
     async def close(self) -> None:
         self._changed = lambda _: None
+        self._files.close()
 
     def _show(self, guest: Guest) -> Domain:
         now = self._clock.now()
@@ -140,7 +145,10 @@ class SimulatedHypervisor:
         except FileNotFoundError:
             return None
 
-    def _write(self, guest: Guest) -> None:
+    async def _write(self, guest: Guest) -> None:
+        await self._files.run(FILE_TIMEOUT_S, self._replace, guest)
+
+    def _replace(self, guest: Guest) -> None:
         draft = self._path(guest.vm_id).with_suffix(".draft")
         draft.write_text(guest.model_dump_json())
         draft.replace(self._path(guest.vm_id))

@@ -78,6 +78,7 @@ def facts_of(host: HostId) -> list[Write]:
     return writes
 
 
+@pytest.mark.drives_processes
 async def test_a_backlog_is_published_once_whoever_is_killed_on_the_way(fleet: Fleet) -> None:
     """Daemon and server are killed in turn while it drains; either loses answers that were on their way."""
     journal = Journal(journal_of(fleet))

@@ -32,7 +32,7 @@ OF_THE_SERVER = (
 )
 
 
-async def test_the_lists_name_all_that_this_server_has() -> None:
+def test_the_lists_name_all_that_this_server_has() -> None:
     """A newer server with a new verb has to be looked at, not trusted."""
     # The words of the binary lie end to end: what follows a verb may belong to the next word.
     found = re.findall(rb"\$JS\.API\.([A-Z_]{3,}(?:\.[A-Z_]+)*)", Path(nats_server()).read_bytes())

@@ -227,7 +227,7 @@ async def test_a_redelivered_command_that_ends_while_it_is_looked_at_ends_once()
 
     log = ActsAfterLook(control.events, guest_boots)
     async with control.scheduler(log):
-        control.consumer.under_way[2] = 1
+        control.consumer.under_way.add(2)
         await control.consumer.redeliver(2)
         await control.ended(START)
         await control.settled()
