@@ -49,7 +49,7 @@ class Points:
     def __init__(self, folder: Path) -> None:
         self._folder = folder
         self._hits = os.open(folder / "hits", os.O_CREAT | os.O_APPEND | os.O_WRONLY)
-        self._lock = threading.Lock()
+        self._lock = threading.RLock()  # a signal may come while its own thread holds it
         self._counts: Counter[str] = Counter()
         self._plan: dict[str, Any] = {}
 
