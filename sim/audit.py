@@ -91,8 +91,11 @@ class Audit:
     async def _commands(self, cmd: AsyncIterable[Recorded], commands: Wholeness) -> None:
         async for recorded in cmd:
             commands.take(recorded)
-            self.asked[subjects.parse_command(recorded.subject)[1]] = recorded.seq
             seen = self._read(recorded)
+            try:
+                self.asked[subjects.parse_command(recorded.subject)[1]] = recorded.seq
+            except ValueError:
+                continue  # No command of ours: the scheduler puts it aside as well.
             if seen is not None and recorded.seq <= self.tables.at("CMD"):
                 self.rebuild.take(seen)
 
@@ -126,5 +129,6 @@ class Audit:
 
 def _whole(events: Wholeness, commands: Wholeness) -> Finding:
     events.begins_at(Seq(1))
-    looked_at = f"{events.count} events, {commands.count} commands"
+    again = f", {events.repeated} facts again" if events.repeated else ""
+    looked_at = f"{events.count} events, {commands.count} commands{again}"
     return Finding("streams are whole", looked_at, [*events.faults, *commands.faults])

@@ -9,20 +9,28 @@ from events.envelope import Message
 from events.ids import Seq
 from events.places import in_place
 from infra.eventlog.port import EventLog, Recorded
+from infra.runtime.errors import Unavailable
 from sim.checkers.ledger import Ledger
 
-READ_MAX, WAIT_S = 1000, 5.0
+READ_MAX, WAIT_S, SILENT_MAX = 1000, 5.0, 3
 
 
-async def recorded_of(log: EventLog, pattern: str) -> AsyncIterator[Recorded]:
-    """Give every message of a stream, up to the one that is its last now; raises Unavailable."""
-    last = await log.last_seq()
+async def recorded_of(log: EventLog, pattern: str, *, forgets: bool = False) -> AsyncIterator[Recorded]:
+    """Give every message of a stream, up to the one that is its last now; raises Unavailable.
+
+    *forgets*: of a stream that does, its last messages may be gone.
+    """
+    last, silent = await log.last_seq(), 0
     follower = log.follow(Seq(0), [pattern])
     try:
         while follower.position < last:
             messages = await follower.next(READ_MAX, WAIT_S)
-            if not messages:
-                return  # What would follow has been forgotten: CMD keeps its messages for a time only.
+            silent = 0 if messages else silent + 1
+            if silent == SILENT_MAX:
+                if forgets:
+                    return  # What would follow is gone: CMD keeps its messages for a time only.
+                why = f"{pattern} ends at {last}, and nothing came after {follower.position}"
+                raise Unavailable("event log", why)
             for recorded in messages:
                 await asyncio.sleep(0)  # A checker takes its time: whoever else is on the loop goes on.
                 yield recorded

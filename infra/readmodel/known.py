@@ -23,7 +23,9 @@ class KnownRows:
     operations: dict[CommandId, OperationView | None] = field(default_factory=dict)
 
     def missing(self, keys: Keys) -> Keys:
-        """Tell which of *keys* have to be read."""
+        """Tell which of *keys* have to be read; with too many known, all of them."""
+        if len(self.vms) + len(self.hosts) + len(self.operations) > ROWS_MAX:
+            self.forget()
         return Keys(
             vms=keys.vms - self.vms.keys(),
             hosts=keys.hosts - self.hosts.keys(),
@@ -32,8 +34,6 @@ class KnownRows:
 
     def learn(self, rows: Rows, keys: Keys = Keys()) -> None:  # noqa: B008 - an immutable value
         """Take in *rows*; those of *keys* that are not among them do not exist."""
-        if len(self.vms) + len(self.hosts) + len(self.operations) > ROWS_MAX:
-            self.forget()
         self.vms.update(_found(rows.vms, keys.vms))
         self.hosts.update(_found(rows.hosts, keys.hosts))
         self.operations.update(_found(rows.operations, keys.operations))

@@ -44,6 +44,7 @@ class PostgresProjectionStore:
         self._lock_lost: Callable[[], bool] = lambda: True
         self._writer: UUID | None = None
         self._turns = asyncio.Lock()
+        self._in_doubt = False
         self._known = KnownRows()
 
     @property
@@ -75,10 +76,15 @@ class PostgresProjectionStore:
                 async with driving(self._autocommit) as driver:
                     await self._take(driver, turn)
             except BaseException:
-                self._known.forget()  # whether it was stored is not known
+                self._known.forget()
+                if self._in_doubt:
+                    # It may yet be stored, at any time. Who takes the lock next, we perhaps, waits for it by
+                    # writing a name of its own, and refuses it if it comes later still.
+                    await self._let_go()
                 raise
 
     async def _take(self, driver: Driver, turn: Turn) -> None:
+        writer = self._writer  # what is read from here on is right under this name alone
         missing = self._known.missing(turn.reads)
         self._known.learn(await _load(driver, missing), missing)
         rows, steps = turn.fold(self._known.rows(turn.reads))
@@ -89,7 +95,10 @@ class PostgresProjectionStore:
             tables.operation_steps: map(_columns, steps),
             tables.event_log: ({**_columns(event), "raw": raw} for event, raw in turn.logged),
         }
-        if not await _write(driver, turn, self._writer, batches):
+        self._in_doubt = True
+        stored = await _write(driver, turn, writer, batches)
+        self._in_doubt = False
+        if not stored:
             why = f"the checkpoint of {turn.stream} is not at {turn.before} any more, or another one's"
             raise Fenced(why)
         self._known.learn(rows)
@@ -105,6 +114,7 @@ class PostgresProjectionStore:
                 # From here on nobody who held the lock before us can write: what we read stays true.
                 self._writer = await driver.fetchval(_NAME_WRITER)
                 self._known.forget()
+                self._in_doubt = False
         except BaseException:
             # The lock may be ours without our knowing: it must end with this connection.
             await connection.invalidate()

@@ -52,6 +52,7 @@ class Memory:
         for pattern in PATTERNS:
             for recorded in await self._log.last_per_subject(pattern):
                 self.fold(recorded)
+                self._jumped = max(self._jumped, recorded.seq)
         return self._followed
 
     async def remember_ends(self) -> None:

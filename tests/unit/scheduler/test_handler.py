@@ -1,6 +1,7 @@
 """The scheduler's shell: what a crash, a lost answer, a conflict or unreadable bytes leave behind."""
 
 import asyncio
+from collections.abc import Sequence
 
 import pytest
 
@@ -11,8 +12,8 @@ from events.events import Outcome
 from events.facts import StopCause
 from events.ids import Seq
 from events.values import Placement
-from infra.eventlog.memory import Fault, MemoryConsumer
-from infra.eventlog.port import Write
+from infra.eventlog.memory import Fault, MemoryConsumer, MemoryLog
+from infra.eventlog.port import Recorded, Write
 from infra.runtime.ids import random_id
 from services.scheduler.memory import DEAF_S, SILENT_S, Memory
 from sim.reading import read_ledger
@@ -259,6 +260,22 @@ async def test_a_server_that_forgot_what_was_acknowledged_ends_nothing_again() -
         await control.turns()
         await control.settled()
     (await control.ended(CREATE, START)).check_ended([CREATE, START])
+
+
+async def test_what_is_written_while_the_world_is_read_was_read_ahead() -> None:
+    """Another scheduler ends a command and goes on with its VM, while we read last words alone."""
+    control = await with_a_vm()
+
+    class Busy(MemoryLog):
+        async def last_per_subject(self, pattern: str) -> Sequence[Recorded]:
+            await control.tell(booting())
+            return await super().last_per_subject(pattern)
+
+    quiet, busy = (Memory(log, control.queue, control.clock) for log in (control.log, Busy(control.events)))
+    await quiet.fill()
+    assert quiet.has_ended(START, Seq(2)) is False
+    await busy.fill()
+    assert busy.has_ended(START, Seq(2)) is None
 
 
 async def test_what_was_read_ahead_of_what_is_followed_tells_no_end() -> None:

@@ -48,6 +48,17 @@ def test_a_gap_a_lost_beginning_and_an_id_twice_are_faults(messages: list[Record
     assert whole(*messages) == [fault]
 
 
+def test_a_hosts_fact_may_be_stored_again_and_nothing_else() -> None:
+    fact = f"evt.vm.{VM}.{HOST}"
+    for subject, body, faults in (
+        (fact, b"", []),
+        (fact, b"other", ["EVT: 1 and 2 have one id"]),
+        (f"evt.vm.{VM}.ctl", b"", ["EVT: 1 and 2 have one id"]),
+    ):
+        again = [Recorded(Seq(1), subject, VM, b"", NOON), Recorded(Seq(2), subject, VM, body, NOON)]
+        assert whole(*again) == faults
+
+
 def ended(command: CommandId) -> CommandEnded:
     return CommandEnded(command_id=command, outcome=Outcome.SUCCEEDED, vm=None)
 
