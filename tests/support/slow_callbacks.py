@@ -123,7 +123,15 @@ def _place(code: Any) -> str:
 
 
 _found: list[str] = []
-_watch = Watch(_found.append)
+
+
+def _note(what: str) -> None:
+    """Keep what held up a loop, but for the setting up of a fixture: that writes files, starts servers."""
+    if "_fixture_wrapper" not in what:
+        _found.append(what)
+
+
+_watch = Watch(_note)
 
 
 def pytest_configure() -> None:
