@@ -5,12 +5,14 @@ The statements are SQLAlchemy's all the same, written once.
 
 import json
 from collections.abc import AsyncIterator, Iterable
-from contextlib import asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager
 from typing import Any, TypeVar
 from uuid import UUID
 
+import asyncpg
 from sqlalchemy import ARRAY, ClauseElement, Table, Uuid, any_, bindparam, literal_column, select
-from sqlalchemy.dialects.postgresql import JSONB, asyncpg
+from sqlalchemy.dialects import postgresql
+from sqlalchemy.dialects.postgresql import JSONB
 from sqlalchemy.ext.asyncio import AsyncEngine
 
 from events.values import Value
@@ -18,11 +20,14 @@ from infra.readmodel import tables
 from infra.readmodel.door import WHAT, at_the_door
 from infra.runtime.errors import Unavailable
 
-DIALECT = asyncpg.dialect()  # type: ignore[no-untyped-call]
+DIALECT = postgresql.asyncpg.dialect()  # type: ignore[no-untyped-call]
 ROWS_MAX = 10_000
 """Rows of one read at most: several times what the largest turn of the projector can name."""
 Driver = Any
 """An asyncpg connection, which has no types."""
+
+DRIVERS_OWN = (asyncpg.PostgresError, asyncpg.InterfaceError, OSError)
+"""Any of them may tell that the connection ended in the middle of a call (asyncpg 0.32; seen under kills)."""
 
 V = TypeVar("V", bound=Value)
 
@@ -57,15 +62,15 @@ async def driving(engine: AsyncEngine) -> AsyncIterator[Driver]:
     with at_the_door():
         async with engine.connect() as connection:
             driver: Driver = (await connection.get_raw_connection()).driver_connection
-            try:
-                yield driver
-            except BaseException as err:
-                lost = isinstance(err, Exception) and driver.is_closed()
-                await connection.invalidate()
-                if lost:
-                    # The driver tells of an end in the middle of something by one of many errors of its own.
-                    raise Unavailable(WHAT, f"PostgreSQL: the connection ended ({err})") from err
-                raise
+            async with AsyncExitStack() as undo:
+                undo.push_async_callback(connection.invalidate)
+                try:
+                    yield driver
+                except DRIVERS_OWN as err:
+                    if driver.is_closed():
+                        raise Unavailable(WHAT, f"PostgreSQL: the connection ended ({err})") from err
+                    raise
+                undo.pop_all()
 
 
 async def rows_of(driver: Driver, view: type[V], table: Table, ids: Iterable[UUID]) -> list[V]:

@@ -9,6 +9,7 @@ import asyncio
 import json
 import re
 from collections.abc import Callable, Iterable, Mapping
+from contextlib import AsyncExitStack
 from enum import Enum
 from functools import cache
 from typing import Any
@@ -72,16 +73,11 @@ class PostgresProjectionStore:
         async with self._turns:
             if not self.active:
                 raise Fenced("the lock of the active projector was lost with its connection, or never held")
-            try:
+            async with AsyncExitStack() as undo:
+                undo.push_async_callback(self._forget)
                 async with driving(self._autocommit) as driver:
                     await self._take(driver, turn)
-            except BaseException:
-                self._known.forget()
-                if self._in_doubt:
-                    # It may yet be stored, at any time. Who takes the lock next, we perhaps, waits for it by
-                    # writing a name of its own, and refuses it if it comes later still.
-                    await self._let_go()
-                raise
+                undo.pop_all()
 
     async def _take(self, driver: Driver, turn: Turn) -> None:
         writer = self._writer  # what is read from here on is right under this name alone
@@ -103,9 +99,21 @@ class PostgresProjectionStore:
             raise Fenced(why)
         self._known.learn(rows)
 
+    async def _forget(self) -> None:
+        """Believe nothing that a turn which was not taken has left; give up the lock where it is in doubt.
+
+        It may yet be stored, at any time. Who takes the lock next, we perhaps, waits for it by writing a name
+        of its own, and refuses it if it comes later still.
+        """
+        self._known.forget()
+        if self._in_doubt:
+            await self._let_go()
+
     async def _try_lock(self) -> bool:
         connection = await self._engine.connect()
-        try:
+        async with AsyncExitStack() as undo:
+            # The lock may be ours without our knowing: it must end with this connection.
+            undo.push_async_callback(_end, connection)
             # Outside any transaction: this connection stays idle for as long as we are active.
             await connection.execution_options(isolation_level="AUTOCOMMIT")
             locked = await connection.scalar(select(func.pg_try_advisory_lock(ACTIVE_LOCK)))
@@ -115,11 +123,7 @@ class PostgresProjectionStore:
                 self._writer = await driver.fetchval(_NAME_WRITER)
                 self._known.forget()
                 self._in_doubt = False
-        except BaseException:
-            # The lock may be ours without our knowing: it must end with this connection.
-            await connection.invalidate()
-            await connection.close()
-            raise
+            undo.pop_all()
         if not locked:
             await connection.close()
             return False
@@ -130,8 +134,13 @@ class PostgresProjectionStore:
         """Close the connection that holds the lock, rather than give it back with the lock to the pool."""
         holder, self._lock_holder = self._lock_holder, None
         if holder is not None:
-            await holder.invalidate()
-            await holder.close()
+            await _end(holder)
+
+
+async def _end(connection: AsyncConnection) -> None:
+    """Close a connection rather than give it back to the pool."""
+    await connection.invalidate()
+    await connection.close()
 
 
 async def _load(driver: Driver, keys: Keys) -> Rows:

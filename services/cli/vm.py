@@ -6,6 +6,7 @@ from services.cli import naming
 from services.cli.client import Ask, Body
 from services.cli.commanding import DURATION, MEMORY, Waiting, run, waiting_options
 from services.cli.core import columns
+from services.cli.event import page_options, show_page
 from services.cli.printing import document, lines, on_tty, table
 from services.cli.session import Session, needs_session, output_option
 
@@ -105,23 +106,11 @@ def delete(session: Session, vm: str, waiting: Waiting) -> None:
 
 @vm.command()
 @click.argument("vm")
-@click.option("--after", type=click.IntRange(min=0), default=0, help="Only events after this sequence.")
-@click.option(
-    "--limit",
-    type=click.IntRange(1, 500),
-    default=100,
-    show_default=True,
-    help="At most so many; fewer where events are large.",
-)
+@page_options
 @output_option
 @needs_session
 def history(session: Session, vm: str, after: int, limit: int) -> None:
     """List the events about a VM; a deleted VM is found by its id."""
     doing = f"show the history of vm {vm}"
     path = f"/vms/{naming.vm_id(session.client, doing, vm)}/history"
-    page = session.client.get(doing, path, after=after, limit=limit)
-    if session.output == "table":
-        rows = [columns.event_row(one, tty=on_tty()) for one in page["items"]]
-        table(columns.EVENT_HEAD, rows, "no events")
-    else:
-        document(session.output, page)
+    show_page(session, session.client.get(doing, path, after=after, limit=limit))

@@ -8,9 +8,10 @@ acknowledgement makes it superfluous: a server that lost its power may deliver a
 0.3 KB a VM (measured), so that 1,000 new VMs a day make 110 MB in a year.
 
 A journal is lost with its disk, or removed because it cannot be used. The server does not deliver again
-what was acknowledged, so that an empty journal has no entry for the guests that run. They are left alone, and
-named once at the start; each comes back under care with the next word about it, which is its whole entry.
-Nothing is started that runs, and nothing is stopped that nobody asked to stop.
+what was acknowledged, but for the last second before it was killed (docs/adr/0013), so that an empty journal
+has no entry for the guests that run. They are left alone, and named once at the start; each comes back under
+care with the next word about it, which is its whole entry. Nothing is started that runs, and nothing is
+stopped that nobody asked to stop.
 
 Never put back an older copy. What it holds of VMs that were started does no harm: a guest of a later
 generation is left alone, and one that is gone is reported as lost in a generation that is over. But an entry
@@ -19,7 +20,7 @@ that had not led to a start when the copy was made would lead to one now, though
 
 import sqlite3
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, replace
 from datetime import datetime
 from pathlib import Path
@@ -111,11 +112,10 @@ class Journal:
             self._db = sqlite3.connect(
                 path, timeout=BUSY_TIMEOUT_S, check_same_thread=False, isolation_level=None
             )
-        try:
+        with ExitStack() as undo:
+            undo.callback(self._db.close)
             self._open()
-        except BaseException:
-            self._db.close()
-            raise
+            undo.pop_all()
 
     def close(self) -> None:
         """Close the file, after the call that is under way: SQLite would crash the process otherwise."""

@@ -12,6 +12,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable
+from contextlib import ExitStack
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -128,22 +129,23 @@ def newcomer(room: Room, taken: Taken, report: Report, name: str) -> None:
     words = ["env", "-i", "-C", str(HOME / "roost"), *(f"{key}={value}" for key, value in env.items())]
     command = room.command(*words, *NEWCOMERS[name], within=True)
     bounded = ["timeout", f"{STEP_TIMEOUT_S:g}", *command]
-    with subprocess.Popen(
-        bounded,
-        stdin=subprocess.DEVNULL,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-        start_new_session=True,  # Ctrl-C reaches us alone
-        text=True,
-        errors="replace",
-    ) as process:
-        try:
-            assert process.stdout is not None
-            for line in process.stdout:
-                report.say(f"{name} | {line.rstrip()}")
-        except BaseException:
-            room.close()  # with it ends what we would wait for
-            raise
+    with (
+        subprocess.Popen(
+            bounded,
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            start_new_session=True,  # Ctrl-C reaches us alone
+            text=True,
+            errors="replace",
+        ) as process,
+        ExitStack() as undo,
+    ):
+        undo.callback(room.close)  # with it ends what we would wait for
+        assert process.stdout is not None
+        for line in process.stdout:
+            report.say(f"{name} | {line.rstrip()}")
+        undo.pop_all()
     if process.returncode != 0:
         raise RoomFailed(f"{' '.join(NEWCOMERS[name])} ended with {process.returncode}, see above")
 

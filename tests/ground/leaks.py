@@ -14,7 +14,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Sequence
-from contextlib import suppress
+from contextlib import ExitStack, suppress
 from pathlib import Path
 
 from tests.ground.picture import KEPT, Difference, Picture, differences, processes, table, take
@@ -61,12 +61,10 @@ def leaks(command: str) -> list[tuple[str, Difference]]:
 def to_its_end(ours: World, command: str) -> None:
     """Run *command*; raises RoomFailed with the end of what it said when it fails."""
     with tempfile.TemporaryFile() as said:
-        with start(ours, command, said.fileno()) as process:
-            try:
-                code = process.wait(RUN_TIMEOUT_S)
-            except BaseException:
-                ours.room.close()
-                raise
+        with start(ours, command, said.fileno()) as process, ExitStack() as undo:
+            undo.callback(ours.room.close)
+            code = process.wait(RUN_TIMEOUT_S)
+            undo.pop_all()
         if code != 0:
             said.seek(0)
             tail = said.read().decode(errors="replace")[-TAIL_CHARS:]
@@ -75,16 +73,15 @@ def to_its_end(ours: World, command: str) -> None:
 
 def killed(ours: World, command: str, after_s: float) -> None:
     """Run *command* and kill its process group after *after_s*; raises RoomFailed if it has ended before."""
-    with start(ours, command, subprocess.DEVNULL) as process:
+    with start(ours, command, subprocess.DEVNULL) as process, ExitStack() as undo:
+        undo.callback(ours.room.close)
         try:
             process.wait(after_s)
         except subprocess.TimeoutExpired:
             os.killpg(process.pid, signal.SIGKILL)
-        except BaseException:
-            ours.room.close()
-            raise
         else:
             raise RoomFailed(f"`{command}` had ended within {after_s:.1f} s, before it could be killed")
+        undo.pop_all()
 
 
 def start(ours: World, command: str, said: int) -> "subprocess.Popen[bytes]":
