@@ -12,6 +12,9 @@ from infra.runtime.errors import Unavailable
 
 WHAT = "read model"
 
+DRIVERS_OWN = (asyncpg.PostgresError, asyncpg.InterfaceError, asyncpg.InternalClientError)
+"""What the driver raises; the three have no class in common but Exception."""
+
 AWAY = ("08", "25006", "40", "53", "57", "58")
 """SQLSTATE prefixes that pass by themselves (PostgreSQL manual, appendix A): connection, a standby that is
 still read only, rolled back by the server, out of resources, shut down or cancelled, system error.
@@ -26,7 +29,7 @@ def at_the_door() -> Iterator[None]:
     """Turn what says that PostgreSQL is away into Unavailable; our own defects pass as they are."""
     try:
         yield
-    except (SQLAlchemyError, asyncpg.PostgresError, asyncpg.InterfaceError, OSError) as err:
+    except (SQLAlchemyError, *DRIVERS_OWN, OSError) as err:
         if _is_away(err):
             raise Unavailable(WHAT, f"PostgreSQL: {_story(err)}") from err
         raise
@@ -43,6 +46,10 @@ async def transaction(engine: AsyncEngine) -> AsyncIterator[AsyncConnection]:
 def _is_away(err: BaseException) -> bool:
     # OSError holds TimeoutError too: connecting, or an answer that did not come.
     if isinstance(err, OSError | PoolTimeout):
+        return True
+    # A server that dies says so unasked. The driver takes that for an answer, is out of step from then, and
+    # counts as closed only when the end has come as well (asyncpg 0.32; seen under kills).
+    if isinstance(_cause(err), asyncpg.InternalClientError):
         return True
     if isinstance(err, DBAPIError) and err.connection_invalidated:
         return True
@@ -62,4 +69,4 @@ def _state(err: BaseException) -> str:
 def _cause(err: BaseException) -> BaseException:
     """Give the driver's own error: SQLAlchemy wraps it, and its adapter of asyncpg once more."""
     found = err.orig if isinstance(err, DBAPIError) and err.orig is not None else err
-    return found.__cause__ if isinstance(found.__cause__, asyncpg.PostgresError) else found
+    return found.__cause__ if isinstance(found.__cause__, DRIVERS_OWN) else found

@@ -9,7 +9,6 @@ from contextlib import AsyncExitStack, asynccontextmanager
 from typing import Any, TypeVar
 from uuid import UUID
 
-import asyncpg
 from sqlalchemy import ARRAY, ClauseElement, Table, Uuid, any_, bindparam, literal_column, select
 from sqlalchemy.dialects import postgresql
 from sqlalchemy.dialects.postgresql import JSONB
@@ -17,7 +16,7 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 
 from events.values import Value
 from infra.readmodel import tables
-from infra.readmodel.door import WHAT, at_the_door
+from infra.readmodel.door import DRIVERS_OWN, WHAT, at_the_door
 from infra.runtime.errors import Unavailable
 
 DIALECT = postgresql.asyncpg.dialect()  # type: ignore[no-untyped-call]
@@ -25,9 +24,6 @@ ROWS_MAX = 10_000
 """Rows of one read at most: several times what the largest turn of the projector can name."""
 Driver = Any
 """An asyncpg connection, which has no types."""
-
-DRIVERS_OWN = (asyncpg.PostgresError, asyncpg.InterfaceError, OSError)
-"""Any of them may tell that the connection ended in the middle of a call (asyncpg 0.32; seen under kills)."""
 
 V = TypeVar("V", bound=Value)
 
@@ -66,7 +62,8 @@ async def driving(engine: AsyncEngine) -> AsyncIterator[Driver]:
                 undo.push_async_callback(connection.invalidate)
                 try:
                     yield driver
-                except DRIVERS_OWN as err:
+                except (*DRIVERS_OWN, OSError) as err:
+                    # Any of them may tell that the connection ended in the middle of a call.
                     if driver.is_closed():
                         raise Unavailable(WHAT, f"PostgreSQL: the connection ended ({err})") from err
                     raise

@@ -2,6 +2,7 @@
 
 import asyncio
 
+import asyncpg
 import pytest
 from alembic import command
 from alembic.autogenerate import compare_metadata
@@ -15,6 +16,7 @@ from infra.readmodel.door import transaction
 from infra.readmodel.engine import make_engine
 from infra.readmodel.migrate import downgrade, pending, upgrade
 from infra.readmodel.postgres import PostgresReadModel
+from infra.readmodel.rows import driving
 from infra.readmodel.tables import metadata
 from infra.readmodel.writer import PostgresProjectionStore
 from infra.runtime.errors import Unavailable
@@ -50,6 +52,21 @@ async def test_a_defect_is_not_taken_for_an_outage(postgres_engine: AsyncEngine)
         with pytest.raises(DBAPIError):
             async with transaction(postgres_engine) as connection:
                 await connection.execute(text(statement))
+
+
+async def test_a_driver_out_of_step_with_a_dying_server_is_unavailable(postgres_dsn: str) -> None:
+    """Seen under kills: 'cannot switch to state 12; another operation (2) is in progress'."""
+    engine = make_engine(postgres_dsn, "test")
+    out_of_step = asyncpg.InternalClientError(
+        "cannot switch to state 12; another operation (2) is in progress"
+    )
+    with pytest.raises(Unavailable, match="cannot switch"):
+        async with driving(engine):
+            raise out_of_step
+    with pytest.raises(asyncpg.InterfaceError, match="ours"):
+        async with driving(engine):
+            raise asyncpg.InterfaceError("a defect of ours")
+    await engine.dispose()
 
 
 async def test_a_statement_that_takes_too_long_is_unavailable(postgres_engine: AsyncEngine) -> None:
