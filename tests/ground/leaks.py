@@ -13,8 +13,8 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Sequence
-from contextlib import ExitStack, suppress
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from tests.ground.picture import KEPT, Difference, Picture, differences, processes, table, take
@@ -61,10 +61,8 @@ def leaks(command: str) -> list[tuple[str, Difference]]:
 def to_its_end(ours: World, command: str) -> None:
     """Run *command*; raises RoomFailed with the end of what it said when it fails."""
     with tempfile.TemporaryFile() as said:
-        with start(ours, command, said.fileno()) as process, ExitStack() as undo:
-            undo.callback(ours.room.close)
+        with running(ours, command, said.fileno()) as process:
             code = process.wait(RUN_TIMEOUT_S)
-            undo.pop_all()
         if code != 0:
             said.seek(0)
             tail = said.read().decode(errors="replace")[-TAIL_CHARS:]
@@ -73,26 +71,26 @@ def to_its_end(ours: World, command: str) -> None:
 
 def killed(ours: World, command: str, after_s: float) -> None:
     """Run *command* and kill its process group after *after_s*; raises RoomFailed if it has ended before."""
-    with start(ours, command, subprocess.DEVNULL) as process, ExitStack() as undo:
-        undo.callback(ours.room.close)
-        try:
-            process.wait(after_s)
-        except subprocess.TimeoutExpired:
-            os.killpg(process.pid, signal.SIGKILL)
-        else:
-            raise RoomFailed(f"`{command}` had ended within {after_s:.1f} s, before it could be killed")
-        undo.pop_all()
+    with running(ours, command, subprocess.DEVNULL) as process, suppress(subprocess.TimeoutExpired):
+        process.wait(after_s)
+        raise RoomFailed(f"`{command}` had ended within {after_s:.1f} s, before it could be killed")
 
 
-def start(ours: World, command: str, said: int) -> "subprocess.Popen[bytes]":
-    """Start *command* as the leader of a process group, in the working copy as the run's world shows it."""
-    return subprocess.Popen(
+@contextmanager
+def running(ours: World, command: str, said: int) -> Iterator["subprocess.Popen[bytes]"]:
+    """Run *command* in the working copy as its world shows it; at the end its process group is killed."""
+    with subprocess.Popen(
         ours.room.command("env", "-C", str(ROOT), "sh", "-c", command, within=True),
         stdin=subprocess.DEVNULL,
         stdout=said,
         stderr=said,
         start_new_session=True,
-    )
+    ) as process:
+        try:
+            yield process
+        finally:
+            if process.poll() is None:
+                os.killpg(process.pid, signal.SIGKILL)
 
 
 def settled(ours: World) -> Picture:
