@@ -45,7 +45,9 @@ class Room:
             self.close()
             raise RoomFailed("no namespaces of our own: be root, on a machine or in a privileged container")
         self.pid = int(Path(f"/proc/{self._holder.pid}/task/{self._holder.pid}/children").read_text())
-        self._enter = ("nsenter", "-t", str(self.pid), "-m", "-p", "-i", "-u", *(["-n"] if network else []))
+        # -r: entering a mount namespace leads to its own root, out of the one that we may have been given.
+        entered = ("-r", "-m", "-p", "-i", "-u", *(["-n"] if network else []))
+        self._enter = ("nsenter", "-t", str(self.pid), *entered)
         if network:
             self.outside("ip", "link", "set", "lo", "up")
 
