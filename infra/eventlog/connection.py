@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import Awaitable, Callable
+from contextlib import AsyncExitStack
 from pathlib import Path
 
 import nkeys
@@ -56,27 +57,33 @@ async def connect(url: str, seed_file: Path, name: str, on_closed: Callable[[str
             log.error("nats_permission_refused", reason=str(err))
 
     async def closed() -> None:
-        on_closed("NATS closed the connection for good")
+        if connected:
+            on_closed("NATS closed the connection for good")
 
-    seed, client = _seed(seed_file), _Client()
-    try:
-        async with asyncio.timeout(CONNECT_TIMEOUT_S):
-            await client.connect(
-                url.split(","),
-                name=name,
-                nkeys_seed_str=seed,
-                max_reconnect_attempts=-1,  # the default gives up for good after 60
-                reconnect_time_wait=RECONNECT_WAIT_S,  # type: ignore[arg-type]  # its time in seconds may be a part
-                ping_interval=PING_INTERVAL_S,  # the default notices a partition after minutes
-                max_outstanding_pings=2,
-                pending_size=0,  # else what is sent while disconnected arrives after we gave up on it
-                inbox_prefix=f"_INBOX_{name}".encode(),
-                error_cb=on_error,
-                closed_cb=closed,
-            )
-            return client
-    except (NatsError, OSError, TimeoutError) as err:
-        raise Unavailable("NATS", f"{url}: {why(err)}") from err
+    seed, client, connected = _seed(seed_file), _Client(), False
+    async with AsyncExitStack() as undo:
+        # The library leaves a connection open that was made and had no answer.
+        undo.push_async_callback(client.close)
+        try:
+            async with asyncio.timeout(CONNECT_TIMEOUT_S):
+                await client.connect(
+                    url.split(","),
+                    name=name,
+                    nkeys_seed_str=seed,
+                    max_reconnect_attempts=-1,  # the default gives up for good after 60
+                    reconnect_time_wait=RECONNECT_WAIT_S,  # type: ignore[arg-type]  # its time in seconds may be a part
+                    ping_interval=PING_INTERVAL_S,  # the default notices a partition after minutes
+                    max_outstanding_pings=2,
+                    pending_size=0,  # else what is sent while disconnected arrives after we gave up on it
+                    inbox_prefix=f"_INBOX_{name}".encode(),
+                    error_cb=on_error,
+                    closed_cb=closed,
+                )
+        except (NatsError, OSError, TimeoutError) as err:
+            raise Unavailable("NATS", f"{url}: {why(err)}") from err
+        undo.pop_all()
+        connected = True
+        return client
 
 
 def closer(client: Client) -> Callable[[], Awaitable[None]]:
