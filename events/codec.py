@@ -25,7 +25,7 @@ _ADAPTERS: Mapping[str, TypeAdapter[Any]] = {name: TypeAdapter(cls) for name, cl
 
 
 def encode(sealed: Sealed) -> bytes:
-    """Write *sealed* as its envelope."""
+    """Write *sealed* as its envelope; ValueError for what nobody could read: a bound is missing somewhere."""
     message, origin = sealed.message, sealed.origin
     envelope = Envelope(
         id=sealed.id,
@@ -41,7 +41,12 @@ def encode(sealed: Sealed) -> bytes:
         generation=_generation(message),
         data=message.model_dump(mode="json", exclude_none=True),
     )
-    return envelope.model_dump_json(exclude_none=True).encode()
+    body = envelope.model_dump_json(exclude_none=True).encode()
+    if len(body) > BODY_MAX:
+        raise ValueError(
+            f"{message.TYPE} on {sealed.subject} would be {len(body)} bytes, the most is {BODY_MAX}"
+        )
+    return body
 
 
 def decode(body: bytes) -> tuple[Envelope, Message]:

@@ -14,12 +14,16 @@ class Code(StrEnum):
     NO_SUCH_VM = "no_such_vm"
     NO_SUCH_HOST = "no_such_host"
     NO_SUCH_OPERATION = "no_such_operation"
+    NO_STATISTICS = "no_statistics"
     NO_SUCH_ROUTE = "no_such_route"
     WRONG_METHOD = "wrong_method"
     WRONG_PHASE = "wrong_phase"
     NO_HOST_FITS = "no_host_fits"
+    INVALID_SPEC = "invalid_spec"
+    CANNOT_RENAME = "cannot_rename"
     TOO_MANY_PENDING = "too_many_pending"
     HYPERVISOR_REFUSED = "hypervisor_refused"
+    ACTION_REFUSED = "action_refused"
     GUEST_STOPPED = "guest_stopped"
     SUPERSEDED = "superseded"
     UNREADABLE_COMMAND = "unreadable_command"
@@ -63,6 +67,12 @@ CATALOGUE: Mapping[Code, Entry] = {
     Code.NO_SUCH_OPERATION: Entry(
         "No such operation", 404, "no operation {operation}", "see `roost op list`"
     ),
+    Code.NO_STATISTICS: Entry(
+        "No statistics",
+        404,
+        "nothing was heard of {what} in the last {seconds} s",
+        "only what runs has statistics: see `roost vm list` and `roost host list`, then ask again",
+    ),
     Code.NO_SUCH_ROUTE: Entry("No such path", 404, "nothing answers at {path}", "see /api/v1/openapi.json"),
     Code.WRONG_METHOD: Entry(
         "The method is not allowed here",
@@ -82,6 +92,18 @@ CATALOGUE: Mapping[Code, Entry] = {
         "none of {considered} hosts can take {vcpus} vCPUs and {memory_mib} MiB",
         "stop a VM, ask for less, or add a host; the refusals say what each host lacks",
     ),
+    Code.INVALID_SPEC: Entry(
+        "The change does not make a valid VM",
+        422,
+        "{reason}",
+        "nothing was changed; `roost vm show` tells what the VM is now: change what depends on it as well",
+    ),
+    Code.CANNOT_RENAME: Entry(
+        "A VM keeps its name",
+        422,
+        "{name} cannot become {wanted}",
+        "leave the name out; a VM of another name is a new VM",
+    ),
     Code.TOO_MANY_PENDING: Entry(
         "Too many commands wait on this VM",
         409,
@@ -93,6 +115,12 @@ CATALOGUE: Mapping[Code, Entry] = {
         502,
         "{host} could not start the VM: {message}",
         "the VM is stopped and nothing is reserved; mend what the message names, then start it again",
+    ),
+    Code.ACTION_REFUSED: Entry(
+        "The hypervisor refused the action",
+        502,
+        "{host} could not {verb} the VM: {message}",
+        "the VM is as it was; `roost vm show` tells how it is, then ask again or for something else",
     ),
     Code.GUEST_STOPPED: Entry(
         "The VM stopped before it was up",

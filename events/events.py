@@ -1,15 +1,16 @@
 """What has happened: decisions of the control plane. Each carries the whole small state that it leaves."""
 
 from enum import StrEnum
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Literal
 
 from pydantic import Field
 
 from events.codes import Code
+from events.desired import DesiredVm
 from events.facts import HostReported, VmFact
 from events.host import Host
 from events.ids import CommandId, VmId
-from events.values import DesiredVm, Placement, Resources, Value
+from events.values import Placement, Resources, Value
 from events.vm import Vm
 
 
@@ -45,6 +46,31 @@ class VmStopRequested(Value):
 
     TYPE: ClassVar = "vm.stop_requested"
     vm: Vm
+
+
+class VmActionRequested(Value):
+    """The host of the VM shall do one thing: reboot, reset, pause or resume it."""
+
+    TYPE: ClassVar = "vm.action_requested"
+    vm: Vm
+    verb: Literal["pause", "resume", "reboot", "reset"]
+
+
+class VmUpdated(Value):
+    """What the VM shall be has changed."""
+
+    TYPE: ClassVar = "vm.updated"
+    vm: Vm
+    changed: tuple[str, ...]
+    """The fields of the spec."""
+
+
+class VmLiveUpdated(Value):
+    """The host has taken over in the running VM what could be changed while it runs."""
+
+    TYPE: ClassVar = "vm.live_updated"
+    vm: Vm
+    changed: tuple[str, ...]
 
 
 class ReleaseCause(StrEnum):
@@ -156,7 +182,18 @@ class ClaimReleased(Value):
     owner: VmId
 
 
-VmCtl = VmCreated | VmPlaced | VmStopRequested | VmReleased | VmDeleted | CommandJoined | CommandEnded
+VmCtl = (
+    VmCreated
+    | VmPlaced
+    | VmStopRequested
+    | VmActionRequested
+    | VmUpdated
+    | VmLiveUpdated
+    | VmReleased
+    | VmDeleted
+    | CommandJoined
+    | CommandEnded
+)
 HostCtl = HostRegistered | HostCapacityChanged | HostReserved | HostReleased
 Claim = ClaimTaken | ClaimReleased
 Event = VmCtl | HostCtl | VmDesired | Claim | VmFact | HostReported

@@ -4,7 +4,7 @@ from typing import assert_never
 from uuid import UUID
 
 from events import subjects
-from events.commands import CreateVm, DeleteVm, StartVm, StopVm
+from events.commands import Command
 from events.envelope import Message
 from events.events import (
     ClaimReleased,
@@ -15,29 +15,24 @@ from events.events import (
     HostRegistered,
     HostReleased,
     HostReserved,
+    VmActionRequested,
     VmCreated,
     VmDeleted,
     VmDesired,
+    VmLiveUpdated,
     VmPlaced,
     VmReleased,
     VmStopRequested,
+    VmUpdated,
 )
-from events.facts import (
-    HostReported,
-    VmBooting,
-    VmRunning,
-    VmStartFailed,
-    VmStarting,
-    VmStopped,
-    VmStopping,
-)
+from events.facts import HostReported, RunFact
 
 
 def in_place(subject: subjects.EventSubject, message: Message) -> bool:
     """Tell whether *message* belongs on *subject*, which is one of the log of events."""
+    if isinstance(message, Command):
+        return False
     match message:
-        case VmCreated() | VmPlaced() | VmStopRequested() | VmReleased() | VmDeleted() | CommandJoined():
-            return _is(subject, "vm", message.vm.vm_id, subjects.CTL)
         case CommandEnded():
             vm_id = str(message.vm.vm_id) if message.vm is not None else subject.id
             return _is(subject, "vm", vm_id, subjects.CTL)
@@ -47,12 +42,22 @@ def in_place(subject: subjects.EventSubject, message: Message) -> bool:
             return (subject.kind, subject.writer) == ("host", subjects.DESIRED)
         case ClaimTaken() | ClaimReleased():
             return subject == subjects.parse_event(subjects.claim(message.kind, message.value))
-        case VmStarting() | VmBooting() | VmRunning() | VmStopping() | VmStopped() | VmStartFailed():
+        case RunFact():
             return _is(subject, "vm", message.vm_id, str(message.host_id))
         case HostReported():
             return _is(subject, "host", message.host_id, str(message.host_id))
-        case CreateVm() | StartVm() | StopVm() | DeleteVm():
-            return False
+        case (
+            VmCreated()
+            | VmPlaced()
+            | VmStopRequested()
+            | VmActionRequested()
+            | VmUpdated()
+            | VmLiveUpdated()
+            | VmReleased()
+            | VmDeleted()
+            | CommandJoined()
+        ):
+            return _is(subject, "vm", message.vm.vm_id, subjects.CTL)
         case _:
             assert_never(message)
 

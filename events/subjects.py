@@ -16,6 +16,7 @@ VM_NAME = "vm-name"
 EVT_ALL = "evt.>"
 CMD_ALL = "cmd.>"
 HEARTBEATS = "hb.*"
+STATISTICS = "stat.*"
 LIVE = "live."
 """The core subject under which a stored event is republished is this plus the event's own subject."""
 
@@ -73,6 +74,11 @@ def parse_command(subject: str) -> tuple[VmId, CommandId]:
 def heartbeat(host_id: HostId) -> str:
     """Name a host's core heartbeat, which is never stored."""
     return f"hb.{host_id}"
+
+
+def statistics(host_id: HostId) -> str:
+    """Name where a host tells its statistics and its VMs', which are never stored."""
+    return f"stat.{host_id}"
 
 
 def ended(operation_id: CommandId) -> str:

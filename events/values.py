@@ -3,18 +3,35 @@
 from enum import StrEnum
 from typing import Annotated
 
-from pydantic import BaseModel, ConfigDict, Field, StringConstraints
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, StringConstraints
 
-from events.ids import Generation, HostId, VmId
+from events.ids import Generation, HostId
 
 NAME_PATTERN = r"^[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?$"
 """An RFC 1123 label: usable as a host name inside the guest and as a token of a subject."""
 
-MEMORY_MIB_MIN, MEMORY_MIB_MAX = 32, 16 * 1024 * 1024
-VCPUS_MAX = 710  # QEMU's own limit for q35 in the oldest release that we run on
 GRACE_S_MAX = 3600.0
 
 Name = Annotated[str, StringConstraints(pattern=NAME_PATTERN)]
+
+
+MESSAGE_MAX = 4096
+LABEL_MAX = 253
+
+
+def storable(text: str, most: int) -> str:
+    """Give *text* as every table can hold it: NUL and lone surrogates as escapes, and no more than *most*."""
+    return text.encode(errors="backslashreplace").decode().replace("\0", r"\x00")[:most]
+
+
+def _cut(most: int) -> BeforeValidator:
+    return BeforeValidator(lambda said: storable(said, most) if isinstance(said, str) else said)
+
+
+Said = Annotated[str, Field(max_length=MESSAGE_MAX), _cut(MESSAGE_MAX)]
+"""What a hypervisor or a guest's QEMU says, in its own words, as much of it as an event takes."""
+Label = Annotated[str, Field(max_length=LABEL_MAX), _cut(LABEL_MAX)]
+"""A short word of theirs."""
 
 
 class Value(BaseModel):
@@ -38,25 +55,12 @@ class Resources(Value):
         return Resources(vcpus=self.vcpus - other.vcpus, memory_mib=self.memory_mib - other.memory_mib)
 
 
-class VmSpec(Value):
-    """What the user asked for."""
-
-    name: Name
-    vcpus: int = Field(ge=1, le=VCPUS_MAX)
-    memory_mib: int = Field(ge=MEMORY_MIB_MIN, le=MEMORY_MIB_MAX)
-    image: Name
-    """A folder of that name in the image storage that every host sees."""
-
-    @property
-    def resources(self) -> Resources:
-        """What this VM reserves on its host."""
-        return Resources(vcpus=self.vcpus, memory_mib=self.memory_mib)
-
-
 class Desired(StrEnum):
     """What a VM, or a host's entry for it, shall be."""
 
     RUNNING = "running"
+    PAUSED = "paused"
+    """QEMU is there and its vCPUs stand still."""
     STOPPED = "stopped"
     ABSENT = "absent"
 
@@ -68,6 +72,7 @@ class VmPhase(StrEnum):
     STARTING = "starting"
     BOOTING = "booting"
     RUNNING = "running"
+    PAUSED = "paused"
     STOPPING = "stopping"
     DELETED = "deleted"
 
@@ -77,17 +82,6 @@ class Placement(Value):
 
     host_id: HostId
     generation: Generation
-
-
-class DesiredVm(Value):
-    """The whole entry of one VM in what a host shall run."""
-
-    vm_id: VmId
-    generation: Generation
-    desired: Desired
-    spec: VmSpec
-    grace_s: float = Field(default=0.0, ge=0, le=GRACE_S_MAX)
-    """How long the guest may take to shut down by itself before it is powered off."""
 
 
 class Versions(Value):

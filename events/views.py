@@ -7,11 +7,24 @@ from enum import StrEnum
 from typing import Any
 from uuid import UUID
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from events.codes import Code
+from events.effective import Effective, StartFailure
+from events.facts import PauseCause
 from events.ids import CommandId, Generation, HostId, VmId
+from events.machine import MachineFacts
+from events.spec import VmSpec
 from events.values import Desired, Value, Versions, VmPhase
+
+
+class LastFailure(Value):
+    """Why the last start failed."""
+
+    message: str
+    failures: tuple[StartFailure, ...] = ()
+    log_tail: str = ""
+    """The end of QEMU's own log; empty where QEMU had not been started."""
 
 
 class VmView(Value):
@@ -28,12 +41,32 @@ class VmView(Value):
     generation: Generation = Generation(0)
     last_stop: str | None = None
     """Why it last stopped: a stop cause, or the hypervisor's words after a start that failed."""
+    spec: VmSpec
+    running: VmSpec | None = None
+    """What it was started as, with what was changed since; None: it runs nowhere, or as `spec`."""
+    pause_cause: PauseCause | None = None
+    """Set while it is paused."""
+    responding: bool = True
+    agent: bool = False
+    """Whether the guest's agent has its channel open."""
+    effective: Effective | None = None
+    """What the hypervisor made of the run since the last placement, kept when it has stopped."""
+    last_failure: LastFailure | None = None
+    """Set from a start that failed to the next placement."""
     created_at: datetime
     changed_at: datetime
     ctl_seq: int
     """The VM's last ctl event."""
     seq: int
     """The last event that changed this row."""
+
+    @model_validator(mode="before")
+    @classmethod
+    def _of_an_older_release(cls, row: Any) -> Any:
+        """Fill in the spec of a row whose writer knew nothing but the columns that are spelled out."""
+        if isinstance(row, Mapping) and row.get("spec") is None:
+            return {**row, "spec": {name: row.get(name) for name in ("name", "vcpus", "memory_mib", "image")}}
+        return row
 
 
 class HostView(Value):
@@ -50,6 +83,7 @@ class HostView(Value):
     physical_memory_mib: int = 0
     versions: Versions | None = None
     boot_id: str = ""
+    machine: MachineFacts | None = None
     reported_at: datetime | None = None
     seq: int
 

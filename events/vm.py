@@ -5,27 +5,48 @@ from typing import Literal, assert_never
 
 from pydantic import Field
 
+from events.desired import ActionVerb
 from events.facts import (
+    Notice,
     VmBooting,
     VmFact,
+    VmPaused,
     VmRunning,
     VmStartFailed,
     VmStarting,
     VmStopped,
     VmStopping,
 )
-from events.ids import CommandId, Generation, VmId
-from events.values import Desired, Placement, Value, VmPhase, VmSpec
+from events.ids import CommandId, Generation, HostId, VmId
+from events.spec import MADE_DISKS_MAX, Disk, RunOnce, VmSpec, changed_fields
+from events.values import Desired, Name, Placement, Resources, Value, VmPhase
 
 PENDING_MAX = 8
-"""Commands that may wait on one VM at once; one more is refused as `too_many_pending`."""
+"""Commands that may wait on one VM at once; one more is refused as `too_many_pending`. A stop overtakes them
+all but updates, so that there may be as many stops beside these."""
+
+
+Verb = Literal["start", "stop", "power_off", "reboot", "reset", "pause", "resume", "update", "delete"]
+ACTIONS: dict[Verb, ActionVerb] = {
+    "pause": ActionVerb.PAUSE,
+    "reboot": ActionVerb.REBOOT,
+    "reset": ActionVerb.RESET,
+    "resume": ActionVerb.RESUME,
+    "update": ActionVerb.UPDATE,
+}
+"""The verbs that a host does once, with the command's id for a token."""
 
 
 class PendingCommand(Value):
     """A command whose end depends on what the host will report."""
 
     command_id: CommandId
-    verb: Literal["start", "stop"]
+    verb: Verb
+    grace_s: float = Field(default=0.0, ge=0)
+    cold: bool = False
+    """A reboot by a stop and a new start, so that pending changes are taken over."""
+    fields: tuple[str, ...] = ()
+    """Of an update: what the host shall take over while the VM runs."""
 
 
 class Vm(Value):
@@ -38,6 +59,27 @@ class Vm(Value):
     placement: Placement | None = None
     grace_s: float = Field(default=0.0, ge=0)
     pending: tuple[PendingCommand, ...] = ()
+    running: VmSpec | None = None
+    """What it was started as, with what was changed while it runs; None: placed nowhere, or as `spec`."""
+    reserved: Resources | None = None
+    """What its placement has set aside; None: placed nowhere, or what `spec` needs."""
+    once: RunOnce | None = None
+    made_disks: tuple[Name, ...] = Field(default=(), max_length=MADE_DISKS_MAX)
+    """Disks that a host has made: from then on a missing one is a loss, and never made anew."""
+    left_out: tuple[Disk, ...] = Field(default=(), max_length=MADE_DISKS_MAX)
+    """Disks that were made and are no part of `spec` now; each may be put back as it was."""
+    last_host_id: HostId | None = None
+    """Where it ran last: there its local disks are."""
+
+
+def reserved_by(vm: Vm) -> Resources:
+    """Tell what the placement of *vm* has set aside on its host."""
+    return vm.reserved if vm.reserved is not None else vm.spec.resources
+
+
+def pending_changes(vm: Vm) -> tuple[str, ...]:
+    """Name the fields that will be other than they are now from the next start on."""
+    return changed_fields(vm.running, vm.spec) if vm.running is not None else ()
 
 
 def is_current(vm: Vm, fact: VmFact) -> bool:
@@ -68,12 +110,20 @@ def phase_of_fact(fact: VmFact) -> VmPhase:
             return VmPhase.BOOTING
         case VmRunning():
             return VmPhase.RUNNING
+        case VmPaused():
+            return VmPhase.PAUSED
         case VmStopping():
             return VmPhase.STOPPING
         case VmStopped() | VmStartFailed():
             return VmPhase.STOPPED
+        case Notice():
+            return fact.phase
         case _:
             assert_never(fact)
+
+
+UP = {VmPhase.BOOTING, VmPhase.RUNNING, VmPhase.PAUSED}
+"""The phases in which QEMU is there and shall be."""
 
 
 class Verdict(StrEnum):
@@ -87,14 +137,13 @@ class Verdict(StrEnum):
     REFUSE = "refuse"
 
 
-Verb = Literal["start", "stop", "delete"]
-
 VERB_TABLE: dict[Verb, dict[VmPhase, Verdict]] = {
     "start": {
         VmPhase.STOPPED: Verdict.DO,
         VmPhase.STARTING: Verdict.JOIN,
         VmPhase.BOOTING: Verdict.ALREADY,
         VmPhase.RUNNING: Verdict.ALREADY,
+        VmPhase.PAUSED: Verdict.REFUSE,
         VmPhase.STOPPING: Verdict.REFUSE,
     },
     "stop": {
@@ -102,13 +151,66 @@ VERB_TABLE: dict[Verb, dict[VmPhase, Verdict]] = {
         VmPhase.STARTING: Verdict.DO,
         VmPhase.BOOTING: Verdict.DO,
         VmPhase.RUNNING: Verdict.DO,
+        VmPhase.PAUSED: Verdict.DO,
         VmPhase.STOPPING: Verdict.JOIN,
     },
+    "power_off": {
+        VmPhase.STOPPED: Verdict.ALREADY,
+        VmPhase.STARTING: Verdict.DO,
+        VmPhase.BOOTING: Verdict.DO,
+        VmPhase.RUNNING: Verdict.DO,
+        VmPhase.PAUSED: Verdict.DO,
+        VmPhase.STOPPING: Verdict.JOIN,
+    },
+    "reboot": {
+        VmPhase.STOPPED: Verdict.REFUSE,
+        VmPhase.STARTING: Verdict.REFUSE,
+        VmPhase.BOOTING: Verdict.DO,
+        VmPhase.RUNNING: Verdict.DO,
+        VmPhase.PAUSED: Verdict.REFUSE,
+        VmPhase.STOPPING: Verdict.REFUSE,
+    },
+    "reset": {
+        VmPhase.STOPPED: Verdict.REFUSE,
+        VmPhase.STARTING: Verdict.REFUSE,
+        VmPhase.BOOTING: Verdict.DO,
+        VmPhase.RUNNING: Verdict.DO,
+        VmPhase.PAUSED: Verdict.DO,
+        VmPhase.STOPPING: Verdict.REFUSE,
+    },
+    "pause": {
+        VmPhase.STOPPED: Verdict.REFUSE,
+        VmPhase.STARTING: Verdict.REFUSE,
+        VmPhase.BOOTING: Verdict.DO,
+        VmPhase.RUNNING: Verdict.DO,
+        VmPhase.PAUSED: Verdict.ALREADY,
+        VmPhase.STOPPING: Verdict.REFUSE,
+    },
+    "resume": {
+        VmPhase.STOPPED: Verdict.REFUSE,
+        VmPhase.STARTING: Verdict.REFUSE,
+        VmPhase.BOOTING: Verdict.ALREADY,
+        VmPhase.RUNNING: Verdict.ALREADY,
+        VmPhase.PAUSED: Verdict.DO,
+        VmPhase.STOPPING: Verdict.REFUSE,
+    },
+    "update": dict.fromkeys(
+        (
+            VmPhase.STOPPED,
+            VmPhase.STARTING,
+            VmPhase.BOOTING,
+            VmPhase.RUNNING,
+            VmPhase.PAUSED,
+            VmPhase.STOPPING,
+        ),
+        Verdict.DO,
+    ),
     "delete": {
         VmPhase.STOPPED: Verdict.DO,
         VmPhase.STARTING: Verdict.REFUSE,
         VmPhase.BOOTING: Verdict.REFUSE,
         VmPhase.RUNNING: Verdict.REFUSE,
+        VmPhase.PAUSED: Verdict.REFUSE,
         VmPhase.STOPPING: Verdict.REFUSE,
     },
 }

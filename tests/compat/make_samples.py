@@ -6,11 +6,25 @@ A sample that is there is never written again: it shows what a release wrote int
 from collections.abc import Iterator
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import Any
 from uuid import UUID
 
 from events import codec, subjects
 from events.codes import Code
-from events.commands import Command, CreateVm, DeleteVm, StartVm, StopVm
+from events.commands import (
+    Command,
+    CreateVm,
+    DeleteVm,
+    PauseVm,
+    PowerOffVm,
+    RebootVm,
+    ResetVm,
+    ResumeVm,
+    StartVm,
+    StopVm,
+    UpdateVm,
+)
+from events.desired import ActionVerb, DesiredVm, Done
 from events.envelope import Message, Origin, Sealed
 from events.events import (
     ClaimReleased,
@@ -24,27 +38,46 @@ from events.events import (
     Outcome,
     Refusal,
     ReleaseCause,
+    VmActionRequested,
     VmCreated,
     VmDeleted,
     VmDesired,
+    VmLiveUpdated,
     VmPlaced,
     VmReleased,
     VmStopRequested,
+    VmUpdated,
 )
 from events.facts import (
     HostReported,
+    PauseCause,
     StopCause,
+    VmActionDone,
+    VmAgentConnected,
+    VmAgentGone,
+    VmBalloonChanged,
     VmBooting,
+    VmDeviceChanged,
+    VmDisksRemoved,
+    VmIoErrorSeen,
+    VmNotResponding,
+    VmPanicked,
+    VmPaused,
+    VmRebooted,
+    VmResponding,
+    VmResumed,
     VmRunning,
     VmStartFailed,
     VmStarting,
     VmStopped,
     VmStopping,
+    VmWatchdogFired,
 )
 from events.host import Host
 from events.ids import CommandId, EventId, Generation, HostId, VmId
+from events.spec import Disk, DiskFormat, ErrorPolicy, Graphics, Nic, RunOnce, VmSpec
 from events.upcasters import LATEST
-from events.values import Desired, DesiredVm, Placement, Resources, Versions, VmSpec
+from events.values import Desired, Placement, Resources, Versions, VmPhase
 from events.vm import PendingCommand, Vm
 
 SAMPLES = Path(__file__).with_name("samples")
@@ -56,6 +89,25 @@ EVENT = EventId(UUID("44444444-4444-4444-8444-444444444444"))
 GENERATION = Generation(2)
 
 SPEC = VmSpec(name="demo", vcpus=2, memory_mib=512, image="tiny")
+FULL_SPEC = VmSpec(
+    name="demo",
+    vcpus=2,
+    memory_mib=512,
+    image="tiny",
+    vcpus_max=4,
+    machine="q35",
+    cpu_model="host-model",
+    disks=(
+        Disk(name="data", size_mib=1024, format=DiskFormat.RAW, storage="fast"),
+        Disk(name="os", base="d"),
+    ),
+    nics=(Nic(network="br0", mac="52:54:00:12:34:56"), Nic(network="br1")),
+    graphics=Graphics.VNC,
+    persistent=False,
+    on_io_error=ErrorPolicy.LEAVE_PAUSED,
+    agent_wait_s=30.0,
+    priority=70,
+)
 PLACEMENT = Placement(host_id=HOST, generation=GENERATION)
 NEEDS = Resources(vcpus=2, memory_mib=512)
 KNOWN_VM = Vm(vm_id=VM, spec=SPEC, desired=Desired.STOPPED)
@@ -68,6 +120,19 @@ PLACED_VM = Vm(
     grace_s=30.0,
     pending=(PendingCommand(command_id=COMMAND, verb="start"),),
 )
+RUNNING_VM = PLACED_VM.model_copy(
+    update={
+        "spec": FULL_SPEC,
+        "desired": Desired.PAUSED,
+        "pending": (PendingCommand(command_id=COMMAND, verb="reboot", grace_s=30.0, cold=True),),
+        "running": SPEC,
+        "reserved": NEEDS,
+        "once": RunOnce(host_id=HOST),
+        "disks": ("data",),
+        "last_host_id": HOST,
+    }
+)
+DONE = Done(token=COMMAND, refused="not now")
 KNOWN_HOST = Host(
     host_id=HOST, name="host-1", capacity=Resources(vcpus=8, memory_mib=4096), allocated=NEEDS, vms=1
 )
@@ -93,6 +158,14 @@ def _commands() -> tuple[Command, ...]:
         StartVm(vm_id=VM),
         StopVm(vm_id=VM, grace_s=30.0),
         DeleteVm(vm_id=VM),
+        PowerOffVm(vm_id=VM),
+        RebootVm(vm_id=VM, grace_s=30.0),
+        ResetVm(vm_id=VM),
+        PauseVm(vm_id=VM),
+        ResumeVm(vm_id=VM),
+        UpdateVm(
+            vm_id=VM, patch={"vcpus": 4, "machine": None, "disks": [{"name": "data", "size_mib": 1024}]}
+        ),
     )
 
 
@@ -103,6 +176,9 @@ def _about_the_vm() -> tuple[Message, ...]:
         VmStopRequested(vm=PLACED_VM.model_copy(update={"desired": Desired.STOPPED})),
         VmReleased(vm=KNOWN_VM, placement=PLACEMENT, cause=ReleaseCause.STOPPED),
         VmDeleted(vm=KNOWN_VM.model_copy(update={"desired": Desired.ABSENT})),
+        VmActionRequested(vm=RUNNING_VM, verb="reboot"),
+        VmUpdated(vm=RUNNING_VM, changed=("vcpus_max", "disks")),
+        VmLiveUpdated(vm=RUNNING_VM, changed=("memory_mib",)),
         CommandJoined(command_id=COMMAND, vm=PLACED_VM),
         CommandEnded(
             command_id=COMMAND,
@@ -124,11 +200,27 @@ def _about_the_host() -> tuple[Message, ...]:
 
 
 def _facts() -> tuple[Message, ...]:
-    plain = (VmStarting, VmBooting, VmRunning, VmStopping)
+    run: dict[str, Any] = {"vm_id": VM, "host_id": HOST, "generation": GENERATION}
     return (
-        *(kind(vm_id=VM, host_id=HOST, generation=GENERATION) for kind in plain),
-        VmStopped(vm_id=VM, host_id=HOST, generation=GENERATION, cause=StopCause.GUEST),
-        VmStartFailed(vm_id=VM, host_id=HOST, generation=GENERATION, message="no such machine type"),
+        *(kind(**run) for kind in (VmStarting, VmBooting, VmRunning, VmStopping)),
+        VmStopped(**run, cause=StopCause.GUEST),
+        VmStartFailed(**run, message="no such machine type"),
+        VmPaused(**run, cause=PauseCause.IO_ERROR, disks=("data",), responding=False),
+        *_notices(run | {"done": (DONE,), "disks": ("data",), "phase": VmPhase.RUNNING}),
+    )
+
+
+def _notices(run: dict[str, Any]) -> tuple[Message, ...]:
+    plain = (VmResumed, VmRebooted, VmAgentConnected, VmAgentGone, VmResponding, VmPanicked)
+    return (
+        *(kind(**run) for kind in plain),
+        VmActionDone(**run, token=COMMAND, verb=ActionVerb.REBOOT),
+        VmNotResponding(**run, call="virDomainGetState"),
+        VmIoErrorSeen(**run, disk="vda", reason="enospc", action="pause"),
+        VmWatchdogFired(**run, action="reset"),
+        VmBalloonChanged(**run, memory_mib=256),
+        VmDeviceChanged(**run, device="net1", change="added"),
+        VmDisksRemoved(**run, paths=("/storage/demo-data.qcow2",)),
     )
 
 

@@ -4,11 +4,24 @@ from datetime import UTC, datetime
 from uuid import UUID
 
 from events.codec import encode
+from events.desired import Action, ActionVerb, DesiredVm, Done
+from events.effective import Effective, EffectiveDisk
 from events.envelope import Message, Origin, Sealed
-from events.facts import HostReported, StopCause, VmBooting, VmFact, VmRunning, VmStartFailed, VmStopped
+from events.facts import (
+    HostReported,
+    PauseCause,
+    StopCause,
+    VmBooting,
+    VmFact,
+    VmPaused,
+    VmRunning,
+    VmStartFailed,
+    VmStopped,
+)
 from events.host import Host
 from events.ids import CommandId, EventId, Generation, HostId, VmId, new_vm_id
-from events.values import Desired, DesiredVm, Placement, Resources, Versions, VmSpec
+from events.spec import VmSpec
+from events.values import Desired, Placement, Resources, Versions
 from events.vm import PendingCommand, Vm
 from infra.eventlog.port import Write
 from infra.runtime.ids import random_id
@@ -105,6 +118,27 @@ def start_failed(vm: VmId = VM, host: HostId = HOST, generation: int = 1, messag
     return VmStartFailed(vm_id=vm, host_id=host, generation=Generation(generation), message=message)
 
 
+def an_effective() -> Effective:
+    """What a hypervisor has made of `spec()`."""
+    return Effective(
+        machine="pc-q35-7.2",
+        cpu="host",
+        clock="utc",
+        vcpus=2,
+        vcpus_max=4,
+        memory_mib=512,
+        boot="hd",
+        controllers=("usb", "virtio-scsi"),
+        video="virtio",
+        graphics="none",
+        rng="virtio",
+        balloon="virtio",
+        agent_channel="org.qemu.guest_agent.0",
+        serial_log="/serial.log",
+        disks=(EffectiveDisk(name="data", target="vda", path="/d.qcow2", format="qcow2"),),
+    )
+
+
 def an_entry(
     desired: Desired = Desired.RUNNING, generation: int = 1, grace_s: float = 0.0, vm: VmId = VM
 ) -> DesiredVm:
@@ -122,3 +156,22 @@ def a_write(
     origin = Origin(source="test", actor="ann", causation=operation, correlation=operation)
     sealed = Sealed(id=EventId(drawn), subject=subject, time=NOON, origin=origin, message=message)
     return Write(subject, drawn, encode(sealed))
+
+
+def paused(cause: PauseCause = PauseCause.USER, generation: int = 1) -> VmFact:
+    return VmPaused(vm_id=VM, host_id=HOST, generation=Generation(generation), cause=cause)
+
+
+def having_done(fact: VmFact, *numbers: int, refused: str | None = None) -> VmFact:
+    """*fact*, with the commands of these numbers among what the host has done, or would not do."""
+    done = tuple(Done(token=command_id(number), refused=refused) for number in numbers)
+    return fact.model_copy(update={"done": (*fact.done, *done)})
+
+
+def with_disks(fact: VmFact, *names: str) -> VmFact:
+    return fact.model_copy(update={"disks": names})
+
+
+def an_action(number: int, verb: ActionVerb, grace_s: float = 0.0) -> Action:
+    fields = ("vcpus",) if verb is ActionVerb.UPDATE else ()
+    return Action(token=command_id(number), verb=verb, grace_s=grace_s, fields=fields)

@@ -2,7 +2,7 @@
 
 import pytest
 
-from events.facts import VmFact, VmStarting, VmStopping
+from events.facts import VmFact, VmResumed, VmStarting, VmStopping
 from events.ids import Generation
 from events.values import Desired, VmPhase
 from events.vm import VERB_TABLE, Verdict, allowed_verbs, phase_of
@@ -12,6 +12,7 @@ from tests.support.builders import (
     VM,
     a_vm,
     booting,
+    paused,
     placement,
     running,
     start_failed,
@@ -63,3 +64,13 @@ def test_a_vm_that_is_placed_nowhere_is_stopped_whatever_anyone_reports() -> Non
 
 def test_a_deleted_vm_is_deleted_whatever_anyone_reports() -> None:
     assert phase_of(a_vm(desired=Desired.ABSENT), running()) is VmPhase.DELETED
+
+
+RESUMED = VmResumed(vm_id=VM, host_id=HOST, generation=Generation(1), phase=VmPhase.BOOTING)
+
+
+@pytest.mark.parametrize("desired", [Desired.RUNNING, Desired.PAUSED])
+def test_a_notice_names_the_phase_and_a_pause_is_one_whatever_was_asked(desired: Desired) -> None:
+    vm = a_vm(desired=desired, placed=placement())
+    assert phase_of(vm, RESUMED) is VmPhase.BOOTING
+    assert phase_of(vm, paused()) is VmPhase.PAUSED
