@@ -9,9 +9,9 @@ import structlog
 
 from events import codec, subjects
 from events.codes import Code
-from events.commands import Command, CreateVm, StartVm
+from events.commands import Command, CreateVm
 from events.envelope import Envelope, Origin, Sealed
-from events.events import CommandEnded
+from events.events import CommandEnded, VmPlaced
 from events.facts import HostReported
 from events.ids import BEGINNING, CommandId, EventId, HostId, Seq, VmId
 from infra.eventlog.port import Conflict, Consumer, Delivery, EventLog, Follower, Recorded, Write
@@ -19,8 +19,9 @@ from infra.runtime.backoff import persist
 from infra.runtime.clock import Clock
 from infra.runtime.errors import Unavailable
 from infra.runtime.health import Health
-from services.scheduler.core.decide import decide, refuse
+from services.scheduler.core.decide import decide
 from services.scheduler.core.decision import NOTHING, Decision, Known
+from services.scheduler.core.end import refuse
 from services.scheduler.core.settle import capacity_of, enlist, settle
 from services.scheduler.memory import Memory
 from services.scheduler.settings import SchedulerSettings
@@ -113,13 +114,13 @@ class Scheduler:
                 if looked_to < self._memory.seq(vm_id):
                     continue  # More was written meanwhile; its end may be in that.
             # From here to the append nothing is awaited: what was looked at is what is decided on.
-            if self._must_wait(vm_id, recorded):
-                await delivery.retry(RETRY_S)
-                return
             if self._any_unreadable(self._reads(vm_id)):
                 await delivery.retry(UNREADABLE_RETRY_S)
                 return
             decision, envelope = self._decide(vm_id, command_id, recorded)
+            if self._too_early(decision):
+                await delivery.retry(RETRY_S)
+                return
             if self._any_unreadable(decision.guards or {}):
                 await delivery.retry(UNREADABLE_RETRY_S)
                 return
@@ -144,22 +145,24 @@ class Scheduler:
         name = command.spec.name if isinstance(command, CreateVm) else None
         return decide(command_id, command, self._memory.scene(vm_id, name)), envelope
 
-    def _must_wait(self, vm_id: VmId, recorded: Recorded) -> bool:
-        """Tell whether a start would be refused only because we have not listened for heartbeats yet."""
+    def _too_early(self, decision: Decision) -> bool:
+        """Tell whether it would be another, had we listened for heartbeats for long enough.
+
+        No host fits, or the one that has the VM's disks was passed by.
+        """
         memory = self._memory
         if memory.listening or memory.world.hosts.keys() <= memory.alive:
             return False
-        try:
-            _, command = codec.decode(recorded.body)
-        except codec.Undecodable:
-            return False
-        if not isinstance(command, StartVm):
-            return False
-        decision = decide(CommandId(recorded.event_id or vm_id), command, memory.scene(vm_id, None))
-        return any(
-            isinstance(change.event, CommandEnded) and change.event.code is Code.NO_HOST_FITS
-            for change in decision.changes
-        )
+        for change in decision.changes:
+            match change.event:
+                case CommandEnded(code=Code.NO_HOST_FITS):
+                    return True
+                case VmPlaced(vm=vm, placement=placement):
+                    if vm.made_disks and vm.last_host_id in memory.world.hosts.keys() - memory.alive:
+                        return placement.host_id != vm.last_host_id
+                case _:
+                    pass
+        return False
 
     async def _refresh(self, vm_id: VmId, recorded: Recorded) -> None:
         wanted = [subjects.vm_ctl(vm_id)]
@@ -237,6 +240,8 @@ class Scheduler:
                 decision = attempt()
                 if decision is NOTHING:
                     return
+                if self._too_early(decision):
+                    break
                 if await persist(self._health, PART, partial(self._append, decision, SOURCE, None)):
                     return
                 await persist(self._health, PART, lambda: self._memory.refresh(reads()))

@@ -17,7 +17,7 @@ from events.events import (
 from events.host import Host
 from events.ids import CommandId, Generation, HostId, VmId
 from events.values import Resources
-from events.vm import Vm
+from events.vm import Vm, reserved_by
 
 
 @dataclass
@@ -91,7 +91,7 @@ class Ledger:
         taken: dict[HostId, list[Resources]] = defaultdict(list)
         for vm in self.vms.values():
             if vm.placement is not None:
-                taken[vm.placement.host_id].append(vm.spec.resources)
+                taken[vm.placement.host_id].append(reserved_by(vm))
         for host in self.hosts.values():
             promised = taken.pop(host.host_id, [])
             found = (host.vms, host.allocated)

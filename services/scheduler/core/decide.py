@@ -1,29 +1,41 @@
 """Decide what a command leads to. Every path ends the command, or leaves it pending on the VM."""
 
-from collections.abc import Callable
 from dataclasses import replace
-from typing import Any, assert_never
+from typing import assert_never
 
 from events import subjects
 from events.codes import Code
-from events.commands import Command, CreateVm, DeleteVm, StartVm, StopVm
+from events.commands import (
+    Command,
+    CreateVm,
+    DeleteVm,
+    PauseVm,
+    PowerOffVm,
+    RebootVm,
+    ResetVm,
+    ResumeVm,
+    StartVm,
+    StopVm,
+    UpdateVm,
+    VerbCommand,
+)
+from events.desired import DesiredVm
 from events.events import (
     ClaimReleased,
     ClaimTaken,
     CommandEnded,
-    CommandJoined,
     HostReleased,
     HostReserved,
     Outcome,
     VmCreated,
     VmDeleted,
     VmDesired,
+    VmLiveUpdated,
     VmPlaced,
     VmReleased,
-    VmStopRequested,
 )
-from events.ids import CommandId, Generation, Seq
-from events.values import Desired, DesiredVm, Placement
+from events.ids import CommandId
+from events.values import Desired, VmPhase
 from events.vm import (
     PENDING_MAX,
     VERB_TABLE,
@@ -34,12 +46,11 @@ from events.vm import (
     allowed_verbs,
     phase_of,
 )
+from services.scheduler.core.act import STOPS, act, join, stop, update
 from services.scheduler.core.decision import NOTHING, Change, Decision, Scene
-from services.scheduler.core.rank import best, feasible
+from services.scheduler.core.end import end, refuse
+from services.scheduler.core.place import NoPlace, place
 from services.scheduler.core.settle import settle
-
-REFUSALS_MAX = 100
-"""Hosts whose refusals are written into one event: with thousands of hosts it would be too large to read."""
 
 
 def decide(command_id: CommandId, command: Command, scene: Scene) -> Decision:
@@ -63,9 +74,9 @@ def _after(due: Decision, scene: Scene) -> Scene:
     vm, hosts = scene.vm, dict(scene.hosts)
     for change in due.changes:
         match change.event:
-            case VmReleased() | CommandEnded():
+            case VmReleased() | VmPlaced() | VmLiveUpdated() | CommandEnded():
                 vm = replace(vm, value=change.event.vm)
-            case HostReleased():
+            case HostReleased() | HostReserved():
                 host = change.event.host
                 hosts[host.host_id] = replace(hosts[host.host_id], host=host)
             case _:
@@ -74,22 +85,33 @@ def _after(due: Decision, scene: Scene) -> Scene:
 
 
 def _decide(command_id: CommandId, command: Command, scene: Scene) -> Decision:
+    if isinstance(command, CreateVm):
+        return _create(command_id, command, scene)
+    return _verb(command_id, command, scene)
+
+
+def _do(vm: Vm, command_id: CommandId, command: VerbCommand, scene: Scene) -> Decision:
     match command:
-        case CreateVm():
-            return _create(command_id, command, scene)
         case StartVm():
-            return _verb("start", command_id, scene, _start)
+            return _start(vm, command_id, command, scene)
         case StopVm(grace_s=grace_s):
-            return _verb("stop", command_id, scene, lambda vm, id_, at: _stop(vm, id_, at, grace_s))
-        case DeleteVm():
-            return _verb("delete", command_id, scene, _delete)
+            return stop(vm, "stop", command_id, scene, grace_s)
+        case PowerOffVm():
+            return stop(vm, "power_off", command_id, scene, grace_s=0.0)
+        case RebootVm(grace_s=grace_s):
+            return act(vm, "reboot", command_id, scene, grace_s)
+        case ResetVm():
+            return act(vm, "reset", command_id, scene)
+        case PauseVm():
+            return act(vm, "pause", command_id, scene)
+        case ResumeVm():
+            return act(vm, "resume", command_id, scene)
+        case UpdateVm(patch=patch):
+            return update(vm, command_id, scene, patch)
+        case DeleteVm(keep_disks=keep_disks):
+            return _delete(vm, command_id, scene, keep_disks)
         case _:
             assert_never(command)
-
-
-def refuse(command_id: CommandId, scene: Scene, code: Code, facts: dict[str, Any]) -> Decision:
-    """End the command in failure, with the VM's state unchanged."""
-    return _end(command_id, scene, Outcome.FAILED, code, facts)
 
 
 def _create(command_id: CommandId, command: CreateVm, scene: Scene) -> Decision:
@@ -113,154 +135,82 @@ def _create(command_id: CommandId, command: CreateVm, scene: Scene) -> Decision:
     )
 
 
-def _verb(
-    verb: Verb,
-    command_id: CommandId,
-    scene: Scene,
-    do: Callable[[Vm, CommandId, Scene], Decision],
-) -> Decision:
+def _verb(command_id: CommandId, command: VerbCommand, scene: Scene) -> Decision:
+    verb: Verb = command.VERB
     vm = scene.vm.value
     if vm is None or vm.desired is Desired.ABSENT:
         return refuse(command_id, scene, Code.NO_SUCH_VM, {"vm": f"vm_{scene.vm_id}"})
     phase = phase_of(vm, scene.fact)
-    verdict = VERB_TABLE[verb][phase]
+    verdict = _verdict(command, vm, phase)
     if verdict is Verdict.ALREADY:
-        return _end(command_id, scene, Outcome.SUCCEEDED, Code.ALREADY_SO, {"phase": phase})
+        return end(command_id, scene, Outcome.SUCCEEDED, Code.ALREADY_SO, {"phase": phase})
     if verdict is Verdict.REFUSE:
-        allowed = ", ".join(allowed_verbs(phase)) or "nothing but waiting"
-        return refuse(command_id, scene, Code.WRONG_PHASE, {"verb": verb, "phase": phase, "allowed": allowed})
-    # A stop overtakes the starts that wait, so these leave room for it.
-    waiting = sum(verb == "start" or pending.verb == "stop" for pending in vm.pending)
+        return _wrong_phase(verb, command_id, scene, phase)
+    # A stop overtakes what waits, so that leaves room for it.
+    waiting = sum(verb not in STOPS or pending.verb in STOPS for pending in vm.pending)
     if waiting >= PENDING_MAX:
         facts = {"pending": waiting, "most": PENDING_MAX}
         return refuse(command_id, scene, Code.TOO_MANY_PENDING, facts)
-    if verdict is Verdict.JOIN and verb == "start":
-        return _join(vm, command_id, scene, "start")
-    return do(vm, command_id, scene)
+    return _do(vm, command_id, command, scene)
 
 
-def _start(vm: Vm, command_id: CommandId, scene: Scene) -> Decision:
-    assert vm.placement is None, "what was seen to have stopped is released first"
-    needs = vm.spec.resources
-    fits, refusals = feasible(scene.hosts.values(), needs)
-    if not fits:
-        facts = {
-            "considered": len(scene.hosts),
-            "vcpus": needs.vcpus,
-            "memory_mib": needs.memory_mib,
-            "refusals": [refusal.model_dump() for refusal in refusals[:REFUSALS_MAX]],
-        }
-        return refuse(command_id, scene, Code.NO_HOST_FITS, facts)
-    chosen = best(fits, needs)
-    placement = Placement(host_id=chosen.host.host_id, generation=Generation(vm.generation + 1))
-    placed = vm.model_copy(
-        update={
-            "desired": Desired.RUNNING,
-            "generation": placement.generation,
-            "placement": placement,
-            "grace_s": 0.0,
-            "pending": (PendingCommand(command_id=command_id, verb="start"),),
-        }
-    )
-    host = chosen.host.model_copy(
-        update={"allocated": chosen.host.allocated.plus(needs), "vms": chosen.host.vms + 1}
-    )
-    reserved = HostReserved(host=host, vm_id=vm.vm_id, resources=needs)
-    event = VmPlaced(
-        vm=placed, placement=placement, considered=len(scene.hosts), refusals=refusals[:REFUSALS_MAX]
-    )
-    return Decision(
-        (
-            Change(subjects.vm_ctl(vm.vm_id), event, command_id),
-            Change(subjects.host_ctl(host.host_id), reserved, command_id),
-            Change(subjects.host_desired(host.host_id), desired_entry(placed, placement), command_id),
-        ),
-        {subjects.vm_ctl(vm.vm_id): scene.vm.seq, subjects.host_ctl(host.host_id): chosen.seq},
-    )
+def _verdict(command: VerbCommand, vm: Vm, phase: VmPhase) -> Verdict:
+    """Read the table, and whether what is so already is what was asked for."""
+    verdict = VERB_TABLE[command.VERB][phase]
+    if verdict is not Verdict.ALREADY:
+        return verdict
+    match command:
+        case PauseVm() if vm.desired is not Desired.PAUSED:
+            return Verdict.DO  # It stands still for another reason, or is about to go on.
+        case ResumeVm() if vm.desired is Desired.PAUSED:
+            return Verdict.DO  # It is about to be paused.
+        case StartVm(paused=paused, once=once) if paused or once not in {None, vm.once}:
+            return Verdict.REFUSE  # It runs, but not so.
+        case _:
+            return verdict
 
 
-def _stop(vm: Vm, command_id: CommandId, scene: Scene, grace_s: float) -> Decision:
-    assert vm.placement is not None, "a VM that runs somewhere is placed there"
-    if vm.desired is Desired.STOPPED and grace_s >= vm.grace_s:
-        return _join(vm, command_id, scene, "stop")
-    stopping = vm.model_copy(
-        update={
-            "desired": Desired.STOPPED,
-            "grace_s": grace_s,
-            "pending": (
-                *(pending for pending in vm.pending if pending.verb == "stop"),
-                PendingCommand(command_id=command_id, verb="stop"),
-            ),
-        }
-    )
-    ctl = subjects.vm_ctl(vm.vm_id)
-    overtaken = tuple(
-        Change(ctl, _superseded(pending, command_id, stopping), pending.command_id)
-        for pending in vm.pending
-        if pending.verb == "start"
-    )
-    desired = subjects.host_desired(vm.placement.host_id)
-    return Decision(
-        (
-            Change(ctl, VmStopRequested(vm=stopping), command_id),
-            *overtaken,
-            Change(desired, desired_entry(stopping, vm.placement), command_id),
-        ),
-        {ctl: scene.vm.seq},
-    )
+def _wrong_phase(verb: Verb, command_id: CommandId, scene: Scene, phase: VmPhase) -> Decision:
+    allowed = ", ".join(allowed_verbs(phase)) or "nothing but waiting"
+    return refuse(command_id, scene, Code.WRONG_PHASE, {"verb": verb, "phase": phase, "allowed": allowed})
 
 
-def _delete(vm: Vm, command_id: CommandId, scene: Scene) -> Decision:
+def _start(vm: Vm, command_id: CommandId, command: StartVm, scene: Scene) -> Decision:
+    desired = Desired.PAUSED if command.paused else Desired.RUNNING
+    if vm.placement is not None:
+        if (vm.desired, vm.once) != (desired, command.once):
+            return _wrong_phase("start", command_id, scene, VmPhase.STARTING)  # another kind of start
+        return join(vm, command_id, scene, "start")
+    try:
+        pending = PendingCommand(command_id=command_id, verb="start")
+        return place(vm, scene, pending, desired, command.once)
+    except NoPlace as err:
+        return refuse(command_id, scene, err.code, err.facts)
+
+
+def _delete(vm: Vm, command_id: CommandId, scene: Scene, keep_disks: bool) -> Decision:
     assert vm.placement is None, "what was seen to have stopped is released first"
     gone = vm.model_copy(update={"desired": Desired.ABSENT})
     ctl, name = subjects.vm_ctl(vm.vm_id), vm.spec.name
     claim = subjects.name_claim(name)
     released = ClaimReleased(kind=subjects.VM_NAME, value=name, owner=vm.vm_id)
-    ended = CommandEnded(command_id=command_id, outcome=Outcome.SUCCEEDED, vm=gone)
+    done = CommandEnded(command_id=command_id, outcome=Outcome.SUCCEEDED, vm=gone)
     return Decision(
         (
             Change(ctl, VmDeleted(vm=gone), command_id),
-            Change(ctl, ended, command_id),
+            Change(ctl, done, command_id),
             Change(claim, released, command_id),
+            *(() if keep_disks else _remove_disks(gone, command_id)),
         ),
         {ctl: scene.vm.seq, claim: scene.name_owner.seq},
     )
 
 
-def _join(vm: Vm, command_id: CommandId, scene: Scene, verb: Verb) -> Decision:
-    assert verb != "delete", "a delete never waits"
-    waiting = (*vm.pending, PendingCommand(command_id=command_id, verb=verb))
-    joined = CommandJoined(command_id=command_id, vm=vm.model_copy(update={"pending": waiting}))
-    ctl = subjects.vm_ctl(vm.vm_id)
-    return Decision((Change(ctl, joined, command_id),), {ctl: scene.vm.seq})
-
-
-def _end(
-    command_id: CommandId, scene: Scene, outcome: Outcome, code: Code, facts: dict[str, Any]
-) -> Decision:
-    ended = CommandEnded(command_id=command_id, outcome=outcome, code=code, facts=facts, vm=scene.vm.value)
-    ctl = subjects.vm_ctl(scene.vm_id)
-    return Decision((Change(ctl, ended, command_id),), {ctl: Seq(scene.vm.seq)})
-
-
-def _superseded(pending: PendingCommand, by: CommandId, vm: Vm) -> CommandEnded:
-    return CommandEnded(
-        command_id=pending.command_id,
-        outcome=Outcome.FAILED,
-        code=Code.SUPERSEDED,
-        facts={"verb": pending.verb, "by": f"op_{by}"},
-        vm=vm,
+def _remove_disks(vm: Vm, command_id: CommandId) -> tuple[Change, ...]:
+    """Tell the host where *vm* ran last; its facts say when the files are gone, and nobody waits for that."""
+    if not vm.made_disks or vm.last_host_id is None:
+        return ()
+    entry = DesiredVm(
+        vm_id=vm.vm_id, generation=vm.generation, desired=Desired.ABSENT, spec=vm.spec, remove_disks=True
     )
-
-
-def desired_entry(vm: Vm, placement: Placement) -> VmDesired:
-    """Write what the placed host shall do about *vm*: its whole entry."""
-    return VmDesired(
-        entry=DesiredVm(
-            vm_id=vm.vm_id,
-            generation=placement.generation,
-            desired=vm.desired,
-            spec=vm.spec,
-            grace_s=vm.grace_s,
-        )
-    )
+    return (Change(subjects.host_desired(vm.last_host_id), VmDesired(entry=entry), command_id),)

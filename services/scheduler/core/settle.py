@@ -4,6 +4,7 @@ from typing import Any
 
 from events import subjects
 from events.codes import Code
+from events.desired import DesiredVm
 from events.events import (
     CommandEnded,
     HostCapacityChanged,
@@ -12,13 +13,19 @@ from events.events import (
     Outcome,
     ReleaseCause,
     VmDesired,
+    VmLiveUpdated,
     VmReleased,
 )
-from events.facts import HostReported, VmBooting, VmRunning, VmStartFailed, VmStopped
+from events.facts import HostReported, StopCause, VmFact, VmStartFailed, VmStopped
 from events.host import Host
-from events.values import Desired, DesiredVm, Resources
-from events.vm import PendingCommand, Vm, is_current
-from services.scheduler.core.decision import NOTHING, Change, Decision, Known, Scene
+from events.spec import IMAGE_DISK, changed_fields, with_fields
+from events.values import Desired, Resources, VmPhase
+from events.vm import UP, PendingCommand, Vm, is_current, pending_changes, phase_of_fact, reserved_by
+from services.scheduler.core.decision import NOTHING, Change, Decision, HostView, Known, Scene
+from services.scheduler.core.end import ended
+from services.scheduler.core.place import NoPlace, is_action, place, tell_host
+
+OVER = {VmPhase.STOPPED, VmPhase.DELETED}
 
 
 def settle(scene: Scene) -> Decision:
@@ -26,44 +33,101 @@ def settle(scene: Scene) -> Decision:
     vm, fact = scene.vm.value, scene.fact
     if vm is None or fact is None or not is_current(vm, fact):
         return NOTHING
-    match fact:
-        case VmBooting() | VmRunning():
-            return _started(vm, scene)
-        case VmStopped() | VmStartFailed():
-            return _released(vm, fact, scene)
-        case _:
-            return NOTHING  # Starting and stopping are on the way; nothing follows from them yet.
+    if phase_of_fact(fact) in OVER:
+        return _released(vm, fact, scene)
+    return _progressed(vm, fact, scene)
 
 
-def _started(vm: Vm, scene: Scene) -> Decision:
-    starts = [pending for pending in vm.pending if pending.verb == "start"]
-    if not starts:
+def _progressed(vm: Vm, fact: VmFact, scene: Scene) -> Decision:
+    """End the commands that *fact* shows to be done."""
+    over = [pending for pending in vm.pending if _is_over(pending, vm, fact)]
+    if not over:
         return NOTHING
-    rest = tuple(pending for pending in vm.pending if pending.verb != "start")
-    after = vm.model_copy(update={"pending": rest})
+    refusals = {done.token: done.refused for done in fact.done if done.refused is not None}
+    done = [pending for pending in over if pending.command_id not in refusals]
+    fields = [name for pending in done for name in pending.fields]
+    stands = any(pending.verb == "pause" and pending not in done for pending in over)
+    after = vm.model_copy(
+        update={
+            "pending": tuple(pending for pending in vm.pending if pending not in over),
+            "made_disks": _made_disks(vm, fact),
+            "last_host_id": fact.host_id,
+            "running": with_fields(vm.running, vm.spec, fields) if vm.running is not None else None,
+            "desired": Desired.RUNNING if stands else vm.desired,  # it would not be paused: that is over
+        }
+    )
     ctl = subjects.vm_ctl(vm.vm_id)
-    ends = tuple(_ended(pending, after, Outcome.SUCCEEDED, None, {}) for pending in starts)
-    return Decision(tuple(Change(ctl, end, end.command_id) for end in ends), {ctl: scene.vm.seq})
+    live = changed_fields(vm.running, after.running) if vm.running and after.running else ()
+    updated = (Change(ctl, VmLiveUpdated(vm=after, changed=live), None),) if live else ()
+    told = (tell_host(after, None),) if after.desired is not vm.desired else ()
+    view = scene.hosts.get(fact.host_id)
+    host = view.host.name if view is not None else f"host_{fact.host_id}"
+    ends = (_end_of_step(pending, after, refusals.get(pending.command_id), host) for pending in over)
+    ending = (Change(ctl, end, end.command_id) for end in ends)
+    return Decision((*updated, *ending, *told), {ctl: scene.vm.seq})
 
 
-def _released(vm: Vm, fact: VmStopped | VmStartFailed, scene: Scene) -> Decision:
+def _is_over(pending: PendingCommand, vm: Vm, fact: VmFact) -> bool:
+    phase = phase_of_fact(fact)
+    if is_action(pending):
+        return any(done.token == pending.command_id for done in fact.done)
+    match pending.verb:
+        case "start":
+            return phase in UP
+        case "reboot":
+            return phase in UP and vm.desired is Desired.RUNNING  # a cold one that has been placed anew
+        case _:
+            return False  # a stop ends with the release
+
+
+def _end_of_step(pending: PendingCommand, after: Vm, refused: str | None, host: str) -> CommandEnded:
+    if refused is not None:
+        said = {"verb": pending.verb, "message": refused, "host": host}
+        return ended(pending, after, Outcome.FAILED, Code.ACTION_REFUSED, said)
+    facts: dict[str, Any] = {}
+    if pending.verb == "update":
+        facts = {"live": pending.fields, "pending": pending_changes(after)}
+    return ended(pending, after, Outcome.SUCCEEDED, None, facts)
+
+
+def _made_disks(vm: Vm, fact: VmFact) -> tuple[str, ...]:
+    """Take in which disks are there; what is no disk of this VM is nothing that its host can know."""
+    named = {IMAGE_DISK, *(disk.name for spec in (vm.spec, vm.running or vm.spec) for disk in spec.disks)}
+    return tuple(sorted({*vm.made_disks, *(name for name in fact.disks if name in named)}))
+
+
+def _released(vm: Vm, fact: VmFact, scene: Scene) -> Decision:
+    """End the placement; a VM that was only to be started anew is placed again in the same batch."""
     assert vm.placement is not None, "a current fact speaks of a placement"
     view = scene.hosts.get(vm.placement.host_id)
     if view is None:
         return NOTHING  # Its host's last event cannot be read: nothing is decided on that.
-    needs = vm.spec.resources
+    restart = next((pending for pending in vm.pending if pending.cold), None)
+    # Placed anew already and stopped again before it was up: that is a start which failed.
+    restart = restart if vm.desired is Desired.STOPPED else None
+    needs, failed = reserved_by(vm), isinstance(fact, VmStartFailed)
     after = vm.model_copy(
-        update={"desired": Desired.STOPPED, "placement": None, "grace_s": 0.0, "pending": ()}
+        update={
+            "desired": Desired.STOPPED,
+            "placement": None,
+            "grace_s": 0.0,
+            "pending": (restart,) if restart is not None else (),
+            "running": None,
+            "reserved": None,
+            "once": None,
+            "made_disks": _made_disks(vm, fact),
+            "last_host_id": fact.host_id if fact.disks or not failed else vm.last_host_id,
+        }
     )
     host = view.host.model_copy(
         update={"allocated": view.host.allocated.minus(needs), "vms": view.host.vms - 1}
     )
     operation = vm.pending[0].command_id if vm.pending else None
-    cause = ReleaseCause.STOPPED if isinstance(fact, VmStopped) else ReleaseCause.START_FAILED
+    cause = ReleaseCause.START_FAILED if failed else ReleaseCause.STOPPED
     gone = DesiredVm(vm_id=vm.vm_id, generation=vm.placement.generation, desired=Desired.ABSENT, spec=vm.spec)
     ctl, host_ctl = subjects.vm_ctl(vm.vm_id), subjects.host_ctl(host.host_id)
-    ends = tuple(_end_of(pending, after, fact, host) for pending in vm.pending)
-    return Decision(
+    ends = (_end_of(pending, after, fact, host) for pending in vm.pending if pending is not restart)
+    released = Decision(
         (
             Change(ctl, VmReleased(vm=after, placement=vm.placement, cause=cause), operation),
             Change(host_ctl, HostReleased(host=host, vm_id=vm.vm_id, resources=needs), operation),
@@ -72,22 +136,52 @@ def _released(vm: Vm, fact: VmStopped | VmStartFailed, scene: Scene) -> Decision
         ),
         {ctl: scene.vm.seq, host_ctl: view.seq},
     )
+    return _restarted(released, after, restart, host, scene) if restart is not None else released
 
 
-def _end_of(pending: PendingCommand, after: Vm, fact: VmStopped | VmStartFailed, host: Host) -> CommandEnded:
-    if pending.verb == "stop":
-        return _ended(pending, after, Outcome.SUCCEEDED, None, {})
-    if isinstance(fact, VmStartFailed):
-        facts = {"host": host.name, "message": fact.message}
-        return _ended(pending, after, Outcome.FAILED, Code.HYPERVISOR_REFUSED, facts)
-    facts = {"host": host.name, "cause": fact.cause}
-    return _ended(pending, after, Outcome.FAILED, Code.GUEST_STOPPED, facts)
+def _restarted(released: Decision, vm: Vm, pending: PendingCommand, host: Host, scene: Scene) -> Decision:
+    """Add the new placement to the end of the old one, or the reason why there is none."""
+    hosts = {**scene.hosts, host.host_id: HostView(host, scene.hosts[host.host_id].seq, alive=True)}
+    free = Scene(scene.vm_id, scene.vm, None, hosts, scene.name_owner)
+    try:
+        placed = place(vm, free, pending, Desired.RUNNING, None)
+    except NoPlace as err:
+        stopped = vm.model_copy(update={"pending": ()})
+        failed = ended(pending, stopped, Outcome.FAILED, err.code, err.facts)
+        change = Change(subjects.vm_ctl(vm.vm_id), failed, pending.command_id)
+        return Decision((*released.changes, change), released.guards)
+    guards = {**(placed.guards or {}), **(released.guards or {})}
+    return Decision((*released.changes, *placed.changes), guards)
 
 
-def _ended(
-    pending: PendingCommand, vm: Vm, outcome: Outcome, code: Code | None, facts: dict[str, Any]
-) -> CommandEnded:
-    return CommandEnded(command_id=pending.command_id, outcome=outcome, code=code, facts=facts, vm=vm)
+def _end_of(pending: PendingCommand, after: Vm, fact: VmFact, host: Host) -> CommandEnded:
+    match pending.verb:
+        case "stop" | "power_off":
+            return ended(pending, after, Outcome.SUCCEEDED, None, {})
+        case "update":
+            return ended(pending, after, Outcome.SUCCEEDED, None, {"live": (), "pending": ()})
+        case "start" | "reboot" if isinstance(fact, VmStartFailed):
+            facts = {
+                "host": host.name,
+                "message": fact.message,
+                "failures": [failure.model_dump(mode="json") for failure in fact.failures],
+            }
+            return ended(pending, after, Outcome.FAILED, Code.HYPERVISOR_REFUSED, facts)
+        case _:
+            facts = {"host": host.name, "cause": _cause(fact)}
+            return ended(pending, after, Outcome.FAILED, Code.GUEST_STOPPED, facts)
+
+
+def _cause(fact: VmFact) -> str:
+    match fact:
+        case VmStopped():
+            return fact.cause
+        case VmStartFailed():
+            return "start_failed"
+        case _:
+            return (
+                StopCause.LOST
+            )  # A notice that names the phase is the last word: how it ended is not in it.
 
 
 def enlist(report: HostReported, known: Known[Host], capacity: Resources) -> Decision:

@@ -7,7 +7,7 @@ so what lags is refused by the log and decided again.
 from dataclasses import dataclass, field
 from typing import TypeVar, assert_never
 
-from events.commands import CreateVm, DeleteVm, StartVm, StopVm
+from events.commands import Command
 from events.envelope import Message
 from events.events import (
     ClaimReleased,
@@ -18,22 +18,20 @@ from events.events import (
     HostRegistered,
     HostReleased,
     HostReserved,
+    VmActionRequested,
     VmCreated,
     VmDeleted,
     VmDesired,
+    VmLiveUpdated,
     VmPlaced,
     VmReleased,
     VmStopRequested,
+    VmUpdated,
 )
 from events.facts import (
     HostReported,
-    VmBooting,
+    RunFact,
     VmFact,
-    VmRunning,
-    VmStartFailed,
-    VmStarting,
-    VmStopped,
-    VmStopping,
 )
 from events.host import Host
 from events.ids import HostId, Seq, VmId
@@ -57,11 +55,16 @@ class World:
 
     def fold(self, subject: EventSubject, seq: Seq, message: Message) -> None:
         """Take in one event."""
+        if isinstance(message, Command):
+            return  # Commands live on another stream; one here is someone's mistake and says nothing.
         match message:
             case (
                 VmCreated()
                 | VmPlaced()
                 | VmStopRequested()
+                | VmActionRequested()
+                | VmUpdated()
+                | VmLiveUpdated()
                 | VmReleased()
                 | VmDeleted()
                 | CommandJoined()
@@ -78,10 +81,8 @@ class World:
                 _keep(self.reports, message.host_id, Known(message, seq))
             case VmDesired():
                 pass  # Our own word to a host; its VM's ctl event says the same to us.
-            case VmStarting() | VmBooting() | VmRunning() | VmStopping() | VmStopped() | VmStartFailed():
+            case RunFact():
                 _keep(self.facts, (message.vm_id, message.host_id), Known[VmFact](message, seq))
-            case CreateVm() | StartVm() | StopVm() | DeleteVm():
-                pass  # Commands live on another stream; one here is someone's mistake and says nothing.
             case _:
                 assert_never(message)
 

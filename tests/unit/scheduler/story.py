@@ -5,9 +5,11 @@ from dataclasses import dataclass, field, replace
 from events import subjects
 from events.codes import Code
 from events.commands import Command, CreateVm
-from events.events import CommandEnded, Event, Outcome
+from events.desired import DesiredVm
+from events.events import CommandEnded, Event, Outcome, VmDesired
 from events.facts import HostReported, VmFact
 from events.ids import CommandId, HostId, Seq, VmId
+from events.vm import Vm
 from services.scheduler.core.decide import decide
 from services.scheduler.core.decision import NOTHING, Decision, Scene
 from services.scheduler.core.settle import settle
@@ -85,6 +87,24 @@ class Story:
         """The commands that wait on a VM."""
         vm = self.world.vms[vm_id].value
         return [one.command_id for one in vm.pending] if vm is not None else []
+
+    def vm(self, vm_id: VmId = VM) -> Vm:
+        """A VM as it is now."""
+        vm = self.world.vms[vm_id].value
+        assert vm is not None
+        return vm
+
+    def entry(self) -> DesiredVm:
+        """The last entry that any host was told."""
+        return self.entries()[-1][1]
+
+    def entries(self) -> list[tuple[HostId, DesiredVm]]:
+        """Every entry that a host was told, in order."""
+        return [
+            (HostId(subjects.parse_event(subject).uuid), event.entry)
+            for subject, event in self.stored
+            if isinstance(event, VmDesired)
+        ]
 
     def _store(self, decision: Decision) -> None:
         for change in decision.changes:

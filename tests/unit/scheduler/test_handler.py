@@ -7,10 +7,10 @@ import pytest
 
 from events import subjects
 from events.codes import Code
-from events.commands import CreateVm, StartVm, StopVm
+from events.commands import CreateVm, RebootVm, StartVm, StopVm, UpdateVm
 from events.events import Outcome
 from events.facts import StopCause
-from events.ids import Seq
+from events.ids import Generation, Seq
 from events.values import Placement
 from infra.eventlog.memory import Fault, MemoryConsumer, MemoryLog
 from infra.eventlog.port import Recorded, Write
@@ -169,6 +169,30 @@ async def test_a_start_waits_until_there_was_time_to_hear_the_hosts() -> None:
         assert not (await read_ledger(control.log)).ends[START]
         control.memories[0].heard(subjects.heartbeat(HOST), b"")
         await control.see(lambda ledger: VM in ledger.placed)
+
+
+async def test_a_restart_waits_until_there_was_time_to_hear_the_hosts() -> None:
+    """The old guest went while no scheduler was there; only a host that was not heard yet can take it."""
+    control, update, reboot = await with_a_vm(), command_id(3), command_id(4)
+    async with control.scheduler():
+        await control.ended(CREATE)
+        await control.ask(START, StartVm(vm_id=VM))
+        await control.see(lambda ledger: VM in ledger.placed)
+        await control.host(OTHER_HOST, memory_mib=65536)
+        await control.tell(running())
+        await control.ended(START)
+        await control.ask(update, UpdateVm(vm_id=VM, patch={"memory_mib": 8192}))
+        await control.ended(update)
+        await control.ask(reboot, RebootVm(vm_id=VM))
+        await control.see(lambda ledger: bool(ledger.vms[VM].pending))
+    await control.tell(stopped())
+    control.hosts[:] = [HOST]
+    async with control.scheduler():
+        await control.turns()
+        assert not (await read_ledger(control.log)).ends[reboot]
+        control.memories[-1].heard(subjects.heartbeat(OTHER_HOST), b"")
+        ledger = await control.see(lambda ledger: len(ledger.placed[VM]) == 2)
+    assert ledger.vms[VM].placement == Placement(host_id=OTHER_HOST, generation=Generation(2))
 
 
 async def test_when_all_hosts_fall_silent_at_once_we_listen_anew_before_we_refuse() -> None:

@@ -5,12 +5,30 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule
 
 from events import subjects
-from events.commands import Command, CreateVm, DeleteVm, StartVm, StopVm
-from events.events import Event
+from events.commands import (
+    Command,
+    CreateVm,
+    DeleteVm,
+    PauseVm,
+    PowerOffVm,
+    RebootVm,
+    ResetVm,
+    ResumeVm,
+    StartVm,
+    StopVm,
+    UpdateVm,
+    VerbCommand,
+)
+from events.desired import DesiredVm, Done
+from events.events import Event, VmDesired
 from events.facts import (
     StopCause,
+    VmActionDone,
     VmBooting,
     VmFact,
+    VmNotResponding,
+    VmPaused,
+    VmResumed,
     VmRunning,
     VmStartFailed,
     VmStarting,
@@ -18,7 +36,9 @@ from events.facts import (
     VmStopping,
 )
 from events.ids import CommandId, Generation, HostId, Seq, VmId
-from events.values import Desired, Resources
+from events.spec import RunOnce
+from events.values import Desired, Resources, VmPhase
+from events.vm import PENDING_MAX, Verb
 from services.scheduler.core.decide import decide
 from services.scheduler.core.decision import NOTHING, Decision, Known, Scene
 from services.scheduler.core.settle import enlist, settle
@@ -29,7 +49,63 @@ from tests.support.builders import command_id, host_id, report, spec, vm_id
 HOSTS = [host_id(1), host_id(2)]
 VMS = [vm_id(number) for number in range(3)]
 ROOM = Resources(vcpus=4, memory_mib=1024)  # of each host: two VMs
-KINDS = (VmStarting, VmBooting, VmRunning, VmStopping, VmStopped, VmStartFailed)
+KINDS: list[type[VmFact]] = [
+    VmStarting,
+    VmBooting,
+    VmRunning,
+    VmPaused,
+    VmResumed,
+    VmActionDone,
+    VmNotResponding,
+    VmStopping,
+    VmStopped,
+    VmStartFailed,
+]
+AT_LAST: dict[Desired, type[VmFact]] = {
+    Desired.RUNNING: VmBooting,
+    Desired.PAUSED: VmPaused,
+    Desired.STOPPED: VmStopped,
+}
+ALIVE = [phase for phase in VmPhase if phase not in {VmPhase.STOPPED, VmPhase.DELETED}]
+PATCHES: list[dict[str, object]] = [
+    {"vcpus": 1},
+    {"vcpus": 2},
+    {"memory_mib": 256},
+    {"memory_mib": 768},
+    {"memory_mib": 4096},
+    {"vcpus": 2, "memory_mib": 1024, "image": "other"},
+    {"priority": 90},
+    {"vcpus": 0},
+    {"name": "other"},
+]
+
+
+@st.composite
+def verbs(draw: st.DrawFn, vms: st.SearchStrategy[VmId]) -> VerbCommand:
+    """Any command about a VM, of any kind."""
+    vm, grace_s = draw(vms), draw(st.sampled_from([0.0, 5.0, 60.0]))
+    verb: Verb = draw(st.sampled_from(Verb.__args__))  # type: ignore[attr-defined]
+    match verb:
+        case "start":
+            host_id_ = draw(st.sampled_from([None, *HOSTS, host_id(9)]))
+            once = draw(st.sampled_from([None, None, RunOnce(host_id=host_id_)]))
+            return StartVm(vm_id=vm, paused=draw(st.booleans()), once=once)
+        case "stop":
+            return StopVm(vm_id=vm, grace_s=grace_s)
+        case "power_off":
+            return PowerOffVm(vm_id=vm)
+        case "reboot":
+            return RebootVm(vm_id=vm, grace_s=grace_s)
+        case "reset":
+            return ResetVm(vm_id=vm)
+        case "pause":
+            return PauseVm(vm_id=vm)
+        case "resume":
+            return ResumeVm(vm_id=vm)
+        case "update":
+            return UpdateVm(vm_id=vm, patch=draw(st.sampled_from(PATCHES)))
+        case "delete":
+            return DeleteVm(vm_id=vm, keep_disks=draw(st.booleans()))
 
 
 class Fleet(RuleBasedStateMachine):
@@ -40,6 +116,7 @@ class Fleet(RuleBasedStateMachine):
         self.world, self.ledger, self.seq = World(), Ledger(), 0
         self.asked: dict[CommandId, Command] = {}
         self.said: list[VmFact] = []
+        self.entries: dict[tuple[HostId, VmId], DesiredVm] = {}
 
     @initialize()
     def hosts_join(self) -> None:
@@ -52,17 +129,17 @@ class Fleet(RuleBasedStateMachine):
         command = self.asked.get(command_id(number), CreateVm(vm_id=VMS[number], spec=spec(name)))
         self.ask(command_id(number), command)
 
-    @rule(
-        vm=st.sampled_from(VMS),
-        make=st.sampled_from([StartVm, StopVm, DeleteVm]),
-        silent=st.sets(st.sampled_from(HOSTS)),
-    )
-    def command(self, vm: VmId, make: type[StartVm | StopVm | DeleteVm], silent: set[HostId]) -> None:
-        self.ask(command_id(100 + len(self.asked)), make(vm_id=vm), frozenset(silent))
+    @rule(command=verbs(st.sampled_from(VMS)), silent=st.sets(st.sampled_from(HOSTS)))
+    def command(self, command: VerbCommand, silent: set[HostId]) -> None:
+        self.ask(command_id(100 + len(self.asked)), command, frozenset(silent))
 
-    @rule(vm=st.sampled_from(VMS), grace_s=st.sampled_from([0.0, 5.0, 60.0]))
-    def stop(self, vm: VmId, grace_s: float) -> None:
-        self.ask(command_id(100 + len(self.asked)), StopVm(vm_id=vm, grace_s=grace_s))
+    @rule(vm=st.sampled_from(VMS), commands=st.lists(verbs(st.just(VMS[0])), min_size=2, max_size=5))
+    def a_vm_that_runs_is_asked_for_much(self, vm: VmId, commands: list[VerbCommand]) -> None:
+        """Else most of what is asked would meet a VM that is stopped."""
+        self.command(StartVm(vm_id=vm), set())
+        self.host_says(vm, None, VmRunning, 0, settled=True, done=False, phase=VmPhase.RUNNING)
+        for command in commands:
+            self.command(command.model_copy(update={"vm_id": vm}), set())
 
     @rule(data=st.data())
     def command_comes_again(self, data: st.DataObject) -> None:
@@ -77,6 +154,8 @@ class Fleet(RuleBasedStateMachine):
         kind=st.sampled_from(KINDS),
         ago=st.sampled_from([0, 0, 0, 1, 2]),
         settled=st.booleans(),
+        done=st.booleans(),
+        phase=st.sampled_from([*ALIVE, *VmPhase]),
     )
     def host_says(
         self,
@@ -84,28 +163,36 @@ class Fleet(RuleBasedStateMachine):
         elsewhere: HostId | None,
         kind: type[VmFact],
         ago: int,
+        *,
         settled: bool,
+        done: bool,
+        phase: VmPhase,
     ) -> None:
-        """Mostly the placed host, of the placement that it has; else any host, of any."""
+        """Mostly the placed host, of the placement that it has; else any host, of any; and of any phase."""
         known = self.world.vms.get(vm, Known()).value
         placed = known.placement if known is not None else None
         host = elsewhere or (placed.host_id if placed is not None else HOSTS[0])
         generation = max(0, (known.generation if known is not None else 0) - ago)
-        self.say(a_fact(kind, vm, host, Generation(generation)))
+        actions = self.entries[host, vm].actions if done and (host, vm) in self.entries else ()
+        told = tuple(
+            Done(token=one.token, refused="no" if number % 2 else None) for number, one in enumerate(actions)
+        )
+        self.say(a_fact(kind, vm, host, Generation(generation), done=told, phase=phase))
         if settled:
             self.settle(vm)
 
     @rule(
-        vm=st.sampled_from(VMS),
+        command=verbs(st.sampled_from(VMS)),
         kind=st.sampled_from(KINDS),
-        make=st.sampled_from([StartVm, StopVm, DeleteVm]),
+        done=st.booleans(),
+        phase=st.sampled_from(VmPhase),
     )
     def a_command_meets_a_fact(
-        self, vm: VmId, kind: type[VmFact], make: type[StartVm | StopVm | DeleteVm]
+        self, command: VerbCommand, kind: type[VmFact], done: bool, phase: VmPhase
     ) -> None:
         """The fact was heard, and nothing has followed from it yet."""
-        self.host_says(vm, None, kind, 0, settled=False)
-        self.command(vm, make, set())
+        self.host_says(command.vm_id, None, kind, 0, settled=False, done=done, phase=phase)
+        self.command(command, set())
 
     @rule(data=st.data())
     def host_repeats_itself(self, data: st.DataObject) -> None:
@@ -134,15 +221,49 @@ class Fleet(RuleBasedStateMachine):
         pending = {one.command_id for vm in self.ledger.vms.values() for one in vm.pending}
         assert {one for one in self.asked if not self.ledger.ends[one]} == pending
 
+    @invariant()
+    def so_many_wait_and_no_more(self) -> None:
+        for vm in self.ledger.vms.values():
+            updates = sum(one.verb == "update" for one in vm.pending)
+            assert updates <= PENDING_MAX
+            assert len(vm.pending) - updates <= PENDING_MAX
+
+    @invariant()
+    def what_is_placed_nowhere_has_nothing_of_a_run(self) -> None:
+        for vm in self.ledger.vms.values():
+            if vm.placement is None:
+                assert (vm.pending, vm.running, vm.reserved, vm.once) == ((), None, None, None)
+            else:
+                assert vm.placement.generation == vm.generation
+                assert vm.running is not None
+                assert vm.reserved is not None
+
+    @invariant()
+    def the_placed_host_was_told_what_is_desired(self) -> None:
+        for vm in self.ledger.vms.values():
+            if vm.placement is not None:
+                told = self.entries[vm.placement.host_id, vm.vm_id]
+                assert (told.generation, told.desired) == (vm.generation, vm.desired)
+                assert (told.grace_s, told.once) == (vm.grace_s, vm.once)
+                waiting = [one.command_id for one in vm.pending if not one.cold]
+                assert [one.token for one in told.actions if one.token in waiting] == [
+                    one for one in waiting if one in {action.token for action in told.actions}
+                ]
+                runs = told.spec.resources
+                assert vm.reserved is not None
+                assert (told.spec.vcpus, runs.memory_mib) <= (vm.reserved.vcpus, vm.reserved.memory_mib)
+
     def teardown(self) -> None:
-        """The hosts answer, and everything ends."""
+        """The hosts answer, and everything ends: at most a stop, a new start, and what was asked of that."""
         for vm in VMS:
             self.settle(vm)
-            for _ in range(2):
+            for _ in range(3):
                 known = self.world.vms.get(vm, Known()).value
                 if known is not None and known.placement is not None:
-                    kind = VmStopped if known.desired is Desired.STOPPED else VmBooting
-                    self.say(a_fact(kind, vm, known.placement.host_id, known.generation))
+                    host = known.placement.host_id
+                    kind = AT_LAST[known.desired]
+                    done = tuple(Done(token=one.token) for one in self.entries[host, vm].actions)
+                    self.say(a_fact(kind, vm, host, known.generation, done=done))
                     self.settle(vm)
         self.ledger.check()
         self.ledger.check_ended(self.asked)
@@ -178,11 +299,26 @@ class Fleet(RuleBasedStateMachine):
         self.seq += 1
         self.world.fold(subjects.parse_event(subject), Seq(self.seq), event)
         self.ledger.take(event)
+        if isinstance(event, VmDesired):
+            host = HostId(subjects.parse_event(subject).uuid)
+            before = self.entries.get((host, event.entry.vm_id))
+            assert before is None or before.generation <= event.entry.generation, "an older word to a host"
+            self.entries[host, event.entry.vm_id] = event.entry
 
 
-def a_fact(kind: type[VmFact], vm: VmId, host: HostId, generation: Generation) -> VmFact:
-    told = {"vm_id": vm, "host_id": host, "generation": generation, "cause": StopCause.LOST, "message": "no"}
-    return kind.model_validate(told)
+def a_fact(
+    kind: type[VmFact],
+    vm: VmId,
+    host: HostId,
+    generation: Generation,
+    *,
+    done: tuple[Done, ...] = (),
+    phase: VmPhase = VmPhase.RUNNING,
+) -> VmFact:
+    told: dict[str, object] = {"vm_id": vm, "host_id": host, "generation": generation, "done": done}
+    told |= {"message": "no", "phase": phase, "call": "x", "token": command_id(1), "verb": "reset"}
+    cause = "user" if kind is VmPaused else StopCause.LOST
+    return kind.model_validate(told | {"cause": cause})
 
 
 TestFleet = Fleet.TestCase

@@ -70,7 +70,7 @@ def test_a_stop_ends_and_the_room_is_given_back_when_it_was_seen() -> None:
 def test_a_start_that_the_hypervisor_refused_ends_with_its_words() -> None:
     story = placed().when(start_failed(message="no such image")).then(*RELEASED, "command.ended")
     facts = story.ends(1, FAILED, Code.HYPERVISOR_REFUSED).facts
-    assert facts == {"host": "rack-1", "message": "no such image"}
+    assert facts == {"host": "rack-1", "message": "no such image", "failures": []}
 
 
 def test_a_guest_that_ended_before_it_was_up_fails_its_start() -> None:
