@@ -1,6 +1,7 @@
 """Start and stop the whole of roost on one machine, in order."""
 
 import fcntl
+import json
 import os
 import secrets
 import shutil
@@ -177,6 +178,8 @@ class Stack:
         self.say(f"starting {len(self.hosts)} libvirt hosts")
         self.lab = await Lab.start(images=image.parent, hosts=len(self.hosts))
         self._closing.push_async_callback(self.lab.stop)
+        disks = (data / "disks").resolve()  # the hosts of a lab share this machine's file system
+        disks.mkdir(exist_ok=True)
         for host, real in zip(self.hosts, self.lab.hosts, strict=True):
             env: Mapping[str, str] = self._env(f"host-{host.host_id}") | {
                 "ROOST_HOST_ID": str(host.host_id),
@@ -187,6 +190,8 @@ class Stack:
                 "ROOST_DOMAIN_TYPE": self.domain_type,
                 "ROOST_MACHINE": GUEST_MACHINE,
                 "ROOST_CONSOLE_DIR": str((data / "hosts" / host.name / "console").resolve()),
+                "ROOST_QEMU_LOG_DIR": str(real.dir / "log" / "qemu"),
+                "ROOST_STORAGES": json.dumps({"default": str(disks)}),
             }
             self.children.add(host.name, "services.hostd.main", env)
 

@@ -29,6 +29,7 @@ MODULES = (
     *("drivers/block/virtio_blk", "net/core/failover", "drivers/net/net_failover", "drivers/net/virtio_net"),
     *("drivers/virtio/virtio_balloon", "drivers/char/hw_random/virtio-rng"),
     *("drivers/input/evdev", "drivers/acpi/button"),
+    *("drivers/misc/pvpanic/pvpanic", "drivers/misc/pvpanic/pvpanic-mmio"),
 )
 FOLDERS = (
     "bin",
@@ -43,10 +44,12 @@ FOLDERS = (
     "lib/modules",
     "usr/sbin",
 )
-# The agent runs /sbin/shutdown -h, -r or -H; here is nothing to stop first, so each acts at once.
+# The agent runs `/sbin/shutdown -h -P +0`, or -r or -H for -P; nothing is to be stopped first here.
 POWER_OFF = "#!/bin/sh\nsync\nexec busybox poweroff -f\n"
 SCRIPTS = {
-    "sbin/shutdown": '#!/bin/sh\nsync\n[ "$1" = -r ] && exec busybox reboot -f\nexec busybox poweroff -f\n',
+    "sbin/shutdown": (
+        '#!/bin/sh\nsync\ncase " $* " in *" -r "*) exec busybox reboot -f ;; esac\nexec busybox poweroff -f\n'
+    ),
     "sbin/reboot": "#!/bin/sh\nsync\nexec busybox reboot -f\n",
     "sbin/poweroff": POWER_OFF,
     "sbin/halt": POWER_OFF,

@@ -31,6 +31,7 @@ PACKAGE_OF = {
     "libvirtd": "libvirt-daemon libvirt-daemon-driver-qemu",
     "virtlogd": "libvirt-daemon",
     "qemu-system-x86_64": "qemu-system-x86",
+    "qemu-img": "qemu-utils",
 }
 
 

@@ -1,44 +1,36 @@
 """Fold what is desired and reconcile each VM; what is seen is said through the reporter."""
 
 import asyncio
-from collections.abc import Callable, Collection
+from collections import deque
+from collections.abc import Callable, Collection, Mapping
+from datetime import datetime, timedelta
+from pathlib import Path
 from uuid import UUID
 
 import structlog
 
 from events import codec
+from events.desired import DesiredVm
 from events.events import VmDesired
-from events.facts import VmRunning
 from events.ids import HostId, VmId
-from events.values import DesiredVm
+from events.machine import MachineFacts
 from infra.eventlog.port import Consumer, Delivery, FactLog, Signals
 from infra.runtime.backoff import persist
 from infra.runtime.clock import Clock
 from infra.runtime.errors import Unavailable
 from infra.runtime.health import Health
-from infra.runtime.workers import Workers
-from services.hostd.core.reconcile import (
-    PROBE_AGAIN_S,
-    AskShutdown,
-    Domain,
-    DomainState,
-    Entry,
-    Forget,
-    Idle,
-    PowerOff,
-    ProbeAgent,
-    Report,
-    Start,
-    Undefine,
-    Wait,
-    fact,
-    reconcile,
-    start_failed,
-)
-from services.hostd.hypervisor.port import Hypervisor, HypervisorRefused, Image
+from services.hostd.core.domain import Domain, Happening, Rebooted
+from services.hostd.core.entry import Entry, rebooted
+from services.hostd.core.reconcile import NOTICE_EVERY_S, reconcile
+from services.hostd.core.saying import happened, not_responding
+from services.hostd.hypervisor.port import Hypervisor, HypervisorRefused, NoAnswer
 from services.hostd.journal import Journal
+from services.hostd.machine_watch import MachineWatch
 from services.hostd.remember import JOURNAL, Remember
 from services.hostd.reporter import LOG, Reporter
+from services.hostd.statistics import Statistics
+from services.hostd.steps import Look, Steps
+from services.hostd.turns import Turns
 
 FETCH_MAX = 64
 FETCH_WAIT_S = 1.0
@@ -52,8 +44,12 @@ AGAIN_S = 0.05
 what we did is on its way to the log first."""
 NAMED_MAX = 20
 """Domains named in one line of the log."""
-IMAGE_TIMEOUT_S, IMAGE_THREADS = 5.0, 4
-"""The image storage may be a network's: read on the event loop it could stop the heartbeats."""
+REFUSED_S = 5.0
+"""When what the hypervisor has refused is tried again."""
+NO_ANSWER_S = 5.0
+"""When a guest about which there was no answer is looked at again."""
+HAPPENINGS_MAX = 16
+"""Kept of one VM until it is looked at; a disk that fails tells of every request."""
 
 HYPERVISOR = "hypervisor"
 
@@ -71,7 +67,9 @@ class Daemon:
         signals: Signals,
         hypervisor: Hypervisor,
         journal: Journal,
-        find_image: Callable[[str], Image],
+        creates_at_once: int,
+        storages: Mapping[str, Path],
+        kernel: Callable[[], MachineFacts],
         clock: Clock,
         new_id: Callable[[], UUID],
         health: Health,
@@ -80,8 +78,6 @@ class Daemon:
         self._desired = desired
         self._hypervisor = hypervisor
         self._journal = journal
-        self._image_worker = Workers("image storage", IMAGE_THREADS)
-        self._find_image = find_image
         self._clock = clock
         self._health = health
         self._remember = Remember(health)
@@ -96,6 +92,25 @@ class Daemon:
             new_id=new_id,
             health=health,
         )
+        self._steps = Steps(
+            host_id=host_id,
+            hypervisor=hypervisor,
+            journal=journal,
+            remember=self._remember,
+            reporter=self._reporter,
+            clock=clock,
+            turns=Turns(creates_at_once),
+            wake=self._wake_later,
+        )
+        self._machine = MachineWatch(
+            machine=hypervisor.machine,
+            report=self._reporter.report_host,
+            storages=storages,
+            kernel=kernel,
+        )
+        self._statistics = Statistics(host_id=host_id, source=hypervisor, signals=signals, clock=clock)
+        self._told: dict[tuple[VmId, type[Happening]], datetime] = {}
+        self._happenings: dict[VmId, deque[Happening]] = {}
         self._logger = structlog.get_logger().bind(host=name)
         self._dirty: asyncio.Queue[VmId] = asyncio.Queue()
         self._queued: set[VmId] = set()
@@ -136,10 +151,12 @@ class Daemon:
                     self._logger.warning("outage_began", part=HYPERVISOR, reason=err.why)
                 self._reconnect.set()
                 self._wake_later(vm_id, RETRY_S)
+            except NoAnswer as err:
+                await self._not_responding(vm_id, str(err))
             except HypervisorRefused as err:
                 # Not a start, whose refusal is a fact: something to end or remove that would not go.
                 self._logger.warning("hypervisor_refused", vm_id=str(vm_id), reason=str(err))
-                self._wake_later(vm_id, RETRY_S)
+                self._wake_later(vm_id, REFUSED_S)
             finally:
                 self._busy.discard(vm_id)
                 if vm_id in self._again:
@@ -169,6 +186,14 @@ class Daemon:
         """Say that this host is there, for ever."""
         await self._reporter.beat()
 
+    async def tell(self) -> None:
+        """Tell the figures of the host and its guests, for ever."""
+        await self._statistics.tell()
+
+    async def watch_machine(self) -> None:
+        """Report what the host is made of when that changes, for ever."""
+        await self._machine.watch()
+
     async def start(self) -> None:
         """Connect to the hypervisor and report what this host is."""
         await persist(self._health, HYPERVISOR, lambda: self._hypervisor.connect(self.changed))
@@ -179,12 +204,14 @@ class Daemon:
         for vm_id in known:
             self.wake(vm_id)
 
-    def changed(self, vm_id: VmId | None) -> None:
+    def changed(self, vm_id: VmId | None, happening: Happening | None = None) -> None:
         """Hear from the hypervisor: this VM changed, or (None) the connection is gone."""
         if vm_id is None:
             self._reconnect.set()
-        else:
-            self.wake(vm_id)
+            return
+        if happening is not None:
+            self._happenings.setdefault(vm_id, deque(maxlen=HAPPENINGS_MAX)).append(happening)
+        self.wake(vm_id)
 
     def wake(self, vm_id: VmId) -> None:
         """Have a VM looked at soon."""
@@ -217,68 +244,44 @@ class Daemon:
             self._logger.warning("domains_without_entry", count=len(unknown), vm_ids=unknown[:NAMED_MAX])
 
     async def _reconcile(self, vm_id: VmId) -> None:
-        entry, domain = await self._look(vm_id)
+        entry, domain = await self._steps.look(vm_id)
+        look: Look | None = await self._tell(vm_id, entry, domain)
         for _ in range(STEPS_MAX):
+            if look is None:
+                return
+            entry, domain = look
             if entry is None:
                 return  # Not ours to touch: no entry, no action.
             step = reconcile(self._host_id, entry, domain, self._clock.now())
-            match step:
-                case Idle():
-                    return
-                case Wait(seconds=seconds):
-                    self._wake_later(vm_id, seconds)
-                    return
-                case ProbeAgent():
-                    if not await self._hypervisor.agent_answers(vm_id):
-                        self._wake_later(vm_id, PROBE_AGAIN_S)
-                        return
-                    await self._reporter.report(fact(VmRunning, self._host_id, entry.desired))
-                case Report(fact=seen):
-                    entry = await self._reporter.report(seen)
-                    continue  # What we say does not change what is there; a change wakes us again.
-                case Start():
-                    domain = await self._start(entry)
-                    if domain is not None:
-                        continue  # An order that came meanwhile is met as soon as this one is reported.
-                case AskShutdown():
-                    await self._remember(self._journal.asked, entry.desired, self._clock.now())
-                    await self._ask_shutdown(vm_id)
-                case PowerOff(forced=forced):
-                    if forced:
-                        await self._remember(self._journal.forcing, entry.desired)
-                    await self._hypervisor.power_off(vm_id)
-                case Undefine():
-                    await self._hypervisor.undefine(vm_id)
-                case Forget():
-                    await self._remember(self._journal.forget, entry.desired)
-                    return
-            entry, domain = await self._look(vm_id)
+            look = await self._steps.take(step, entry, domain)
         self.wake(vm_id)
 
-    async def _look(self, vm_id: VmId) -> tuple[Entry | None, Domain | None]:
-        """See what is desired, and what is there."""
+    async def _tell(self, vm_id: VmId, entry: Entry | None, domain: Domain | None) -> Look:
+        """Say what the hypervisor has told of this VM since it was last looked at."""
+        for happening in self._happenings.pop(vm_id, ()):
+            if entry is None or entry.is_over or domain is None:
+                break  # It happened to what is over, or is nobody's.
+            if domain.generation != entry.desired.generation:
+                break
+            if isinstance(happening, Rebooted):
+                await self._remember(self._journal.note, entry.desired, rebooted)
+            if entry.phase is not None and self._may_tell(vm_id, happening):
+                entry = await self._reporter.report(happened(self._host_id, entry, happening))
+        return entry, domain
+
+    def _may_tell(self, vm_id: VmId, happening: Happening) -> bool:
+        """Tell of one kind of thing about one guest so often and no more; forget those that are quiet."""
+        now = self._clock.now()
+        quiet = now - timedelta(seconds=NOTICE_EVERY_S)
+        self._told = {key: at for key, at in self._told.items() if at > quiet}
+        return self._told.setdefault((vm_id, type(happening)), now) is now
+
+    async def _not_responding(self, vm_id: VmId, call: str) -> None:
+        """Say, once, that the hypervisor gave no answer about a guest, and come back to it."""
         entry = await self._remember(self._journal.entry, vm_id)
-        return entry, await self._hypervisor.domain(vm_id) if entry is not None else None
-
-    async def _start(self, entry: Entry) -> Domain | None:
-        """Start the domain and show it as it is then; None where that has to be looked at."""
-        try:
-            image = await self._image_worker.run(IMAGE_TIMEOUT_S, self._find_image, entry.desired.spec.image)
-            await self._hypervisor.start(entry.desired, image)
-            return Domain(entry.desired.vm_id, entry.desired.generation, DomainState.ACTIVE)
-        except HypervisorRefused as err:
-            domain = await self._hypervisor.domain(entry.desired.vm_id)
-            if domain is not None and domain.state is DomainState.ACTIVE:
-                return domain  # An earlier call that we gave up on has come true meanwhile.
-            await self._reporter.report(start_failed(self._host_id, entry.desired, str(err)))
-            return None
-
-    async def _ask_shutdown(self, vm_id: VmId) -> None:
-        try:
-            await self._hypervisor.ask_shutdown(vm_id)
-        except HypervisorRefused as err:
-            # The guest may yet go by itself; when grace has run out it is powered off.
-            self._logger.info("guest_not_asked", vm_id=str(vm_id), reason=str(err))
+        if entry is not None and entry.phase is not None and not entry.is_over and entry.run.responding:
+            await self._reporter.report(not_responding(self._host_id, entry, call))
+        self._wake_later(vm_id, NO_ANSWER_S)
 
     async def _report_host(self) -> None:
-        await self._reporter.report_host(await persist(self._health, HYPERVISOR, self._hypervisor.machine))
+        await persist(self._health, HYPERVISOR, self._machine.look)

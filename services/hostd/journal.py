@@ -21,19 +21,19 @@ that had not led to a start when the copy was made would lead to one now, though
 import sqlite3
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
 from threading import Lock
 from typing import get_args
 from uuid import UUID
 
+from events.desired import DesiredVm
 from events.facts import VmFact
 from events.ids import Seq, VmId
-from events.values import DesiredVm
 from infra.eventlog.port import Write
 from infra.runtime.errors import Unavailable
-from services.hostd.core.reconcile import Entry, fold
+from services.hostd.core.entry import Entry, Run, fold, noted
 
 BUSY_TIMEOUT_S = 5.0
 CHECKPOINT_PAGES = 64
@@ -61,6 +61,7 @@ MIGRATIONS = (
         )""",
         "CREATE TABLE IF NOT EXISTS published (subject TEXT PRIMARY KEY, seq INTEGER NOT NULL)",
     ),
+    ("ALTER TABLE vm ADD COLUMN run TEXT NOT NULL DEFAULT '{}'",),
 )
 """The statements that lead from each version to the next; `PRAGMA user_version` counts those that were done.
 
@@ -154,12 +155,12 @@ class Journal:
                 VmId(UUID(row[0])) for row in self._db.execute("SELECT vm_id FROM vm ORDER BY vm_id")
             )
 
-    def report(self, fact: VmFact, write: Write) -> Entry | None:
+    def report(self, fact: VmFact, write: Write, now: datetime) -> Entry | None:
         """Write down that *fact* was seen and *write* to be published, in one transaction; give the entry."""
         with self._transaction() as db:
             entry = self._entry(db, fact.vm_id)
             if entry is not None and entry.desired.generation == fact.generation:
-                entry = replace(entry, reported=fact)
+                entry = noted(entry, fact, now)
                 self._put(db, entry)
             self._enqueue(db, write)
             return entry
@@ -169,13 +170,12 @@ class Journal:
         with self._transaction() as db:
             self._enqueue(db, write)
 
-    def asked(self, desired: DesiredVm, at: datetime) -> None:
-        """Write down that the guest was asked to shut down."""
-        self._note(desired, lambda entry: replace(entry, asked_at=at))
-
-    def forcing(self, desired: DesiredVm) -> None:
-        """Write down, before it is done, that grace ran out."""
-        self._note(desired, lambda entry: replace(entry, forced=True))
+    def note(self, desired: DesiredVm, change: Callable[[Entry], Entry]) -> None:
+        """Write down what is about to be done, unless a later generation has taken the entry's place."""
+        with self._transaction() as db:
+            entry = self._entry(db, desired.vm_id)
+            if entry is not None and entry.desired.generation == desired.generation:
+                self._put(db, change(entry))
 
     def forget(self, desired: DesiredVm) -> None:
         """Remove an entry, unless it has changed meanwhile."""
@@ -239,13 +239,6 @@ class Journal:
             "for each. Do not put back an older copy."
         )
 
-    def _note(self, desired: DesiredVm, change: Callable[[Entry], Entry]) -> None:
-        """Change an entry, unless a later generation has taken its place meanwhile."""
-        with self._transaction() as db:
-            entry = self._entry(db, desired.vm_id)
-            if entry is not None and entry.desired.generation == desired.generation:
-                self._put(db, change(entry))
-
     @contextmanager
     def _transaction(self) -> Iterator[sqlite3.Connection]:
         """All or nothing."""
@@ -278,22 +271,23 @@ class Journal:
         return int(row[0]) if row else 0
 
     def _entry(self, db: sqlite3.Connection, vm_id: VmId) -> Entry | None:
-        query = "SELECT desired, reported, stop_by, asked_at, forced FROM vm WHERE vm_id = ?"
+        query = "SELECT desired, reported, stop_by, asked_at, forced, run FROM vm WHERE vm_id = ?"
         row = db.execute(query, (str(vm_id),)).fetchone()
         if row is None:
             return None
-        desired, reported, stop_by, asked_at, forced = row
+        desired, reported, stop_by, asked_at, forced, run = row
         return Entry(
             DesiredVm.model_validate_json(desired),
             reported=_read_fact(reported),
             stop_by=datetime.fromisoformat(stop_by) if stop_by else None,
             asked_at=datetime.fromisoformat(asked_at) if asked_at else None,
             forced=bool(forced),
+            run=Run.model_validate_json(run),
         )
 
     def _put(self, db: sqlite3.Connection, entry: Entry) -> None:
         db.execute(
-            "INSERT OR REPLACE INTO vm VALUES (?, ?, ?, ?, ?, ?)",
+            "INSERT OR REPLACE INTO vm VALUES (?, ?, ?, ?, ?, ?, ?)",
             (
                 str(entry.desired.vm_id),
                 entry.desired.model_dump_json(),
@@ -301,6 +295,7 @@ class Journal:
                 entry.stop_by.isoformat() if entry.stop_by else None,
                 entry.asked_at.isoformat() if entry.asked_at else None,
                 int(entry.forced),
+                entry.run.model_dump_json(exclude_defaults=True),
             ),
         )
 

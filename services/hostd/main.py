@@ -3,12 +3,14 @@
 import argparse
 import os
 import sys
+from collections.abc import Callable, Mapping
 from contextlib import AsyncExitStack
 from functools import partial
 from pathlib import Path
 
 from events import subjects
 from events.ids import HostId, simulated_host_id
+from events.machine import MachineFacts
 from infra.eventlog.connection import closer, connect
 from infra.eventlog.consumer import JetStreamConsumer
 from infra.eventlog.facts import JetStreamFactLog
@@ -22,18 +24,21 @@ from infra.runtime.service import Service, run_service
 from infra.runtime.settings import load
 from infra.runtime.workers import Workers
 from services.hostd.handler import HYPERVISOR, Daemon
-from services.hostd.hypervisor.domain_xml import Platform
+from services.hostd.hypervisor.blueprint import Platform
 from services.hostd.hypervisor.libvirt_driver import LibvirtHypervisor
 from services.hostd.hypervisor.port import Hypervisor
 from services.hostd.hypervisor.simulated import SimulatedHypervisor
 from services.hostd.images import find_image
 from services.hostd.journal import Journal, JournalUnusable
+from services.hostd.kernel_files import kernel_facts
 from services.hostd.remember import JOURNAL
 from services.hostd.reporter import LOG
 from services.hostd.settings import HostdSettings, SimulatedSettings
 
 NAME = "hostd"
 CREATES_AT_ONCE = 4
+AT_WORK = 16
+"""VMs that are seen to at once: one for which the hypervisor has no answer holds up none but itself."""
 OPEN_TIMEOUT_S = 600.0
 """Looking through the journal takes 0.4 s for 100,000 facts that wait."""
 
@@ -47,9 +52,10 @@ async def _run_host(
     nats_url: str,
     seed_file: Path,
     state: Path,
-    images: Path,
     hypervisor: Hypervisor,
     creates_at_once: int,
+    storages: Mapping[str, Path],
+    kernel: Callable[[], MachineFacts],
 ) -> None:
     """Connect one host's shell and start its tasks."""
     health = service.health
@@ -68,7 +74,9 @@ async def _run_host(
         signals=NatsSignals(client),
         hypervisor=hypervisor,
         journal=journal,
-        find_image=partial(find_image, images),
+        creates_at_once=creates_at_once,
+        storages=storages,
+        kernel=kernel,
         clock=SystemClock(),
         new_id=random_id,
         health=health,
@@ -78,7 +86,9 @@ async def _run_host(
     service.spawn(f"{name}-listen", daemon.listen())
     service.spawn(f"{name}-watch", daemon.watch())
     service.spawn(f"{name}-publish", daemon.publish())
-    for number in range(creates_at_once):
+    service.spawn(f"{name}-statistics", daemon.tell())
+    service.spawn(f"{name}-machine", daemon.watch_machine())
+    for number in range(AT_WORK):
         service.spawn(f"{name}-work-{number}", daemon.work())
 
 
@@ -103,7 +113,13 @@ def _main_libvirt(health: Health) -> None:
     configure_logging(NAME, settings.log_level)
 
     async def build(service: Service, stack: AsyncExitStack) -> None:
-        shape = Platform(settings.domain_type, settings.machine, settings.console_dir)
+        platform = Platform(
+            domain_type=settings.domain_type,
+            machine=settings.machine,
+            console_folder=settings.console_dir,
+            qemu_log_folder=settings.qemu_log_dir,
+            storages=settings.storages,
+        )
         await _run_host(
             service,
             stack,
@@ -112,9 +128,15 @@ def _main_libvirt(health: Health) -> None:
             nats_url=settings.nats_url,
             seed_file=settings.nats_seed_file,
             state=settings.state_dir,
-            images=settings.image_dir,
-            hypervisor=LibvirtHypervisor(settings.libvirt_uri, shape),
+            hypervisor=LibvirtHypervisor(
+                settings.libvirt_uri,
+                platform,
+                partial(find_image, settings.image_dir),
+                starts_at_once=settings.creates_at_once,
+            ),
             creates_at_once=settings.creates_at_once,
+            storages=settings.storages,
+            kernel=kernel_facts,
         )
 
     run_service(NAME, build, health, settings.health_port)
@@ -136,9 +158,10 @@ def _main_simulated(health: Health, count: int) -> None:
                 nats_url=settings.nats_url,
                 seed_file=settings.nats_seed_file.parent / f"host-{host_id}.nk",
                 state=state,
-                images=settings.image_dir,
                 hypervisor=SimulatedHypervisor(state / "guests", SystemClock()),
                 creates_at_once=CREATES_AT_ONCE,
+                storages={},
+                kernel=MachineFacts,
             )
 
     run_service(NAME, build, health, settings.health_port)

@@ -15,7 +15,7 @@ from infra.runtime.backoff import persist
 from infra.runtime.clock import Clock
 from infra.runtime.errors import Unavailable
 from infra.runtime.health import Health
-from services.hostd.core.reconcile import Entry
+from services.hostd.core.entry import Entry
 from services.hostd.hypervisor.port import Machine
 from services.hostd.journal import Journal, Outgoing
 from services.hostd.remember import Remember
@@ -79,7 +79,7 @@ class Reporter:
     async def report(self, seen: VmFact) -> Entry | None:
         """Write down and have published what was seen of a VM; give its entry as it is then."""
         write = self._seal(subjects.vm_fact(seen.vm_id, self._host_id), seen)
-        entry = await self._remember(self._journal.report, seen, write)
+        entry = await self._remember(self._journal.report, seen, write, self._clock.now())
         self._logger.info(seen.TYPE, vm_id=str(seen.vm_id), generation=seen.generation)
         self._waiting.set()
         return entry
@@ -93,6 +93,7 @@ class Reporter:
             memory_mib=machine.memory_mib,
             versions=machine.versions,
             boot_id=machine.boot_id,
+            machine=machine.facts,
         )
         if report != self._reported:
             write = self._seal(subjects.host_fact(self._host_id), report)

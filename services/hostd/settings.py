@@ -1,14 +1,25 @@
 """What a host daemon is told."""
 
+import json
 from pathlib import Path
 from typing import Annotated, Literal
 from uuid import UUID
 
-from pydantic import Field
+from pydantic import BeforeValidator, Field
+from pydantic_settings import NoDecode
 
+from events.values import Name
 from infra.runtime.settings import NatsSettings
 
 HOST_NAME = r"^[a-z0-9]([a-z0-9.-]{0,251}[a-z0-9])?$"
+
+
+def _from_json(value: object) -> object:
+    """Decode here, so that what is no JSON is refused like any other value: as a ValueError."""
+    return json.loads(value) if isinstance(value, str) else value
+
+
+Storages = Annotated[dict[Name, Path], NoDecode, BeforeValidator(_from_json)]
 
 
 class HostdSettings(NatsSettings):
@@ -24,7 +35,13 @@ class HostdSettings(NatsSettings):
     domain_type: Literal["kvm", "qemu"] = "kvm"
     machine: Annotated[str, Field(pattern=r"^[a-z0-9._-]+$")] = "q35"
     console_dir: Path = Path("/var/log/libvirt/qemu")
+    """Where the serial consoles of guests are kept: libvirt's log daemon writes them."""
+    qemu_log_dir: Path = Path("/var/log/libvirt/qemu")
+    """Where libvirt keeps QEMU's own logs, as this daemon sees it."""
+    storages: Storages = Field(default={"default": Path("/var/lib/roost/disks")})
+    """Folders for disks by the names that specs call them; as JSON. QEMU sees them at the same paths."""
     creates_at_once: Annotated[int, Field(ge=1, le=64)] = 4
+    """Above 4 libvirtd's `max_workers` has to be raised: at least 16 above this."""
 
 
 class SimulatedSettings(NatsSettings):

@@ -1,86 +1,32 @@
 """The simulated hypervisor and libvirt with a real QEMU behave alike: one suite, two adapters."""
 
-import asyncio
-import json
-from collections.abc import AsyncIterator, Awaitable, Callable
-from contextlib import asynccontextmanager
-from dataclasses import dataclass, field
+from collections.abc import AsyncIterator
 from pathlib import Path
 
 import pytest
 import pytest_asyncio
 
-from events.facts import StopCause
-from events.ids import VmId
-from events.values import DesiredVm
+from events.desired import DesiredVm
+from events.facts import PauseCause, StopCause
+from events.values import Desired
 from infra.lab.guest import build_guest
 from infra.lab.lab import Lab
 from infra.runtime.clock import SystemClock
-from infra.runtime.errors import Unavailable
-from infra.runtime.ids import random_id
-from services.hostd.core.reconcile import Domain, DomainState
-from services.hostd.hypervisor.domain_xml import Platform, domain_name
-from services.hostd.hypervisor.libvirt_driver import LibvirtHypervisor
-from services.hostd.hypervisor.port import Hypervisor, HypervisorRefused, Image
+from services.hostd.core.domain import DomainState, Rebooted
+from services.hostd.hypervisor.port import Hypervisor
 from services.hostd.hypervisor.simulated import SimulatedHypervisor
-from services.hostd.images import find_image
-from tests.integration.lab.tiny import DOMAIN, GUEST_CACHE
-from tests.support.builders import an_entry
+from tests.integration.hypervisor.world import (
+    TINY_MIB,
+    Changes,
+    RealWorld,
+    World,
+    an_own_entry,
+    real_world,
+    with_spec,
+)
+from tests.integration.lab.tiny import GUEST_CACHE
 
-pytestmark = pytest.mark.asyncio(loop_scope="module")
-HOST = "host-1"
-WAIT_S = 40.0
-LOOK_AGAIN_S = 0.5
-TINY_MIB = 128
-
-
-@dataclass
-class Changes:
-    """What the hypervisor told of; a test waits for the next word, and looks."""
-
-    told: list[VmId | None] = field(default_factory=list)
-    news: asyncio.Event = field(default_factory=asyncio.Event)
-
-    def __call__(self, vm_id: VmId | None) -> None:
-        self.told.append(vm_id)
-        self.news.set()
-
-    async def until(self, holds: Callable[[], Awaitable[bool]]) -> None:
-        """Look at each change, and now and then without one, until *holds*."""
-        async with asyncio.timeout(WAIT_S):
-            while not await holds():
-                self.news.clear()
-                try:
-                    async with asyncio.timeout(LOOK_AGAIN_S):
-                        await self.news.wait()
-                except TimeoutError:
-                    continue
-
-
-@dataclass
-class World:
-    hypervisor: Hypervisor
-    image: Image
-    changes: Changes
-
-    async def state(self, vm_id: VmId) -> DomainState | None:
-        found = await self.hypervisor.domain(vm_id)
-        return found.state if found is not None else None
-
-    async def up(self, vm_id: VmId) -> None:
-        """Wait until the guest's agent answers."""
-        await self.changes.until(lambda: self.hypervisor.agent_answers(vm_id))
-
-    async def off(self, vm_id: VmId) -> Domain:
-        """Wait until the domain is off."""
-
-        async def ended() -> bool:
-            return await self.state(vm_id) is DomainState.OFF
-
-        await self.changes.until(ended)
-        found = await self.hypervisor.domain(vm_id)
-        assert found is not None
-        return found
+pytestmark = [pytest.mark.asyncio(loop_scope="module"), pytest.mark.timeout(180)]
 
 
 @pytest.fixture(scope="module")
@@ -94,14 +40,8 @@ async def lab(images: Path) -> AsyncIterator[Lab]:
         yield lab
 
 
-@asynccontextmanager
-async def libvirt_world(lab: Lab, images: Path) -> AsyncIterator[World]:
-    host = lab.host(HOST)
-    hypervisor = LibvirtHypervisor(host.uri, Platform("qemu", "q35", host.dir / "console"))
-    changes = Changes()
-    await hypervisor.connect(changes)
-    yield World(hypervisor, find_image(images, "tiny"), changes)
-    await hypervisor.close()
+def simulated(folder: Path) -> Hypervisor:
+    return SimulatedHypervisor(folder / "guests", SystemClock())
 
 
 @pytest_asyncio.fixture(params=["simulated", "libvirt"], loop_scope="module")
@@ -109,75 +49,182 @@ async def world(
     request: pytest.FixtureRequest, tmp_path: Path, lab: Lab, images: Path
 ) -> AsyncIterator[World]:
     if request.param == "simulated":
-        hypervisor, changes = SimulatedHypervisor(tmp_path / "guests", SystemClock()), Changes()
+        changes = Changes()
+        hypervisor = simulated(tmp_path)
         await hypervisor.connect(changes)
-        yield World(hypervisor, Image(tmp_path, tmp_path, "quiet"), changes)
+        yield World(hypervisor, changes)
         await hypervisor.close()
         return
-    async with libvirt_world(lab, images) as made:
+    async with real_world(lab, images, tmp_path / "disks") as made:
         yield made
 
 
-@pytest_asyncio.fixture(loop_scope="module")
-async def real(lab: Lab, images: Path) -> AsyncIterator[World]:
-    async with libvirt_world(lab, images) as made:
-        yield made
+async def qemu_is(world: World, entry: DesiredVm, status: str | None) -> None:
+    """Where there is a QEMU, have it say so itself; None: there is none."""
+    if not isinstance(world, RealWorld):
+        return
+    if status is None:
+        assert await world.qemus(entry.vm_id) == []
+    else:
+        assert await world.qemu_status(entry.vm_id) == status
 
 
-@pytest.fixture
-def entry() -> DesiredVm:
-    """A VM that no other test has."""
-    desired = an_entry(generation=3, vm=VmId(random_id()))
-    small = desired.spec.model_copy(update={"vcpus": 1, "memory_mib": TINY_MIB})
-    return desired.model_copy(update={"spec": small})
-
-
-async def test_what_is_unknown_is_not_there_and_can_be_ended_all_the_same(
-    world: World, entry: DesiredVm
-) -> None:
+async def test_what_is_unknown_is_not_there_and_every_verb_means_nothing(world: World) -> None:
+    entry, hypervisor = an_own_entry(), world.hypervisor
     vm = entry.vm_id
-    assert await world.hypervisor.domain(vm) is None
-    await world.hypervisor.ask_shutdown(vm)
-    await world.hypervisor.power_off(vm)
-    await world.hypervisor.undefine(vm)
-    assert not await world.hypervisor.agent_answers(vm)
+    assert await hypervisor.domain(vm) is None
+    await hypervisor.ask_shutdown(vm)
+    await hypervisor.ask_reboot(vm)
+    await hypervisor.reset(vm)
+    await hypervisor.pause(vm)
+    await hypervisor.resume(vm)
+    await hypervisor.update(entry)
+    await hypervisor.power_off(vm)
+    await hypervisor.undefine(vm)
+    assert list(await hypervisor.remove_disks(entry)) == []
+    assert not await hypervisor.agent_answers(vm)
 
 
-async def test_a_guest_starts_once_answers_and_shuts_itself_down_when_asked(
-    world: World, entry: DesiredVm
-) -> None:
-    vm, hypervisor = entry.vm_id, world.hypervisor
-    await hypervisor.start(entry, world.image)
-    found = await hypervisor.domain(vm)
-    assert found is not None
-    assert (found.state, found.generation) == (DomainState.ACTIVE, 3)
-    later = entry.model_copy(update={"generation": 4})
-    await hypervisor.start(later, world.image)
-    again = await hypervisor.domain(vm)
-    assert again is not None
-    assert again.generation == 3
+async def test_a_guest_starts_once_answers_and_shuts_itself_down_when_asked(world: World) -> None:
+    entry, hypervisor = an_own_entry(), world.hypervisor
+    vm = entry.vm_id
+    first = await hypervisor.start(entry)
+    assert (first.effective.vcpus, first.effective.memory_mib) == (1, TINY_MIB)
+    assert first.disks == ()
+    found = await world.see(vm)
+    assert (found.state, found.generation, found.defined) == (DomainState.ACTIVE, 3, True)
+    assert await hypervisor.start(entry) == first
     await world.up(vm)
+    await qemu_is(world, entry, "running")
+    assert (await world.see(vm)).agent
     await hypervisor.ask_shutdown(vm)
     assert (await world.off(vm)).cause is StopCause.GUEST
+    await qemu_is(world, entry, None)
     assert vm in world.changes.told
     await hypervisor.undefine(vm)
     assert await hypervisor.domain(vm) is None
 
 
-async def test_a_guest_is_powered_off_listed_and_started_anew(world: World, entry: DesiredVm) -> None:
-    vm, hypervisor = entry.vm_id, world.hypervisor
-    await hypervisor.start(entry, world.image)
+async def test_a_guest_is_powered_off_listed_and_started_anew(world: World) -> None:
+    entry, hypervisor = an_own_entry(), world.hypervisor
+    vm = entry.vm_id
+    await hypervisor.start(entry)
     assert vm in {domain.vm_id for domain in await hypervisor.domains()}
     await hypervisor.power_off(vm)
+    await qemu_is(world, entry, None)
     assert (await world.off(vm)).cause is StopCause.POWERED_OFF
     await hypervisor.power_off(vm)
-    await hypervisor.start(entry.model_copy(update={"generation": 4}), world.image)
-    found = await hypervisor.domain(vm)
-    assert found is not None
+    await hypervisor.start(entry.model_copy(update={"generation": 4}))
+    found = await world.see(vm)
     assert (found.state, found.generation) == (DomainState.ACTIVE, 4)
     await hypervisor.power_off(vm)
     await hypervisor.undefine(vm)
     assert vm not in {domain.vm_id for domain in await hypervisor.domains()}
+
+
+async def test_a_guest_is_paused_and_goes_on_as_often_as_it_is_told(world: World) -> None:
+    entry, hypervisor = an_own_entry(), world.hypervisor
+    vm = entry.vm_id
+    await hypervisor.start(entry)
+    await world.up(vm)
+    for _ in range(2):
+        await hypervisor.pause(vm)
+        assert (await world.see(vm)).paused is PauseCause.USER
+        await qemu_is(world, entry, "paused")
+    assert not await hypervisor.agent_answers(vm)
+    for _ in range(2):
+        await hypervisor.resume(vm)
+        assert (await world.see(vm)).paused is None
+        await qemu_is(world, entry, "running")
+    await world.up(vm)
+    await world.remove(entry)
+
+
+async def test_a_guest_that_is_started_paused_waits_to_be_resumed(world: World) -> None:
+    entry, hypervisor = an_own_entry(Desired.PAUSED), world.hypervisor
+    vm = entry.vm_id
+    await hypervisor.start(entry)
+    found = await world.see(vm)
+    assert (found.state, found.paused, found.agent) == (DomainState.ACTIVE, PauseCause.USER, False)
+    if isinstance(world, RealWorld):
+        assert await world.qemu_status(vm) in {"prelaunch", "paused"}
+        assert world.serial(vm) == ""
+    await hypervisor.resume(vm)
+    await world.up(vm)
+    await qemu_is(world, entry, "running")
+    await world.remove(entry)
+
+
+@pytest.mark.parametrize("verb", ["reset", "ask_reboot"])
+async def test_a_guest_boots_again_within_the_same_domain(world: World, verb: str) -> None:
+    entry, hypervisor = an_own_entry(), world.hypervisor
+    vm = entry.vm_id
+    await hypervisor.start(entry)
+    await world.up(vm)
+    qemu = await world.qemu(vm) if isinstance(world, RealWorld) else None
+    await getattr(hypervisor, verb)(vm)
+    assert await world.happens(vm, Rebooted) == Rebooted()
+    assert (await world.see(vm)).state is DomainState.ACTIVE
+    if isinstance(world, RealWorld):
+        await world.says(vm, "roost-guest ready", times=2)
+        assert await world.qemu(vm) == qemu
+    await world.up(vm)
+    await world.remove(entry)
+
+
+async def test_a_running_guest_takes_over_vcpus_and_memory(world: World) -> None:
+    entry, hypervisor = an_own_entry(vcpus_max=2), world.hypervisor
+    vm = entry.vm_id
+    shown = (await hypervisor.start(entry)).effective
+    assert (shown.vcpus, shown.vcpus_max) == (1, 2)
+    await world.up(vm)
+    wanted = with_spec(entry, vcpus=2, memory_mib=96)
+    await hypervisor.update(wanted)
+    again = (await hypervisor.start(entry)).effective
+    assert (again.vcpus, again.vcpus_max) == (2, 2)
+    if isinstance(world, RealWorld):
+        assert len(await world.qmp(vm, "query-cpus-fast")) == 2
+        real = world
+
+        async def shrunk() -> bool:
+            actual: int = (await real.qmp(vm, "query-balloon"))["actual"]
+            return actual == 96 * 1024 * 1024
+
+        await world.changes.until(shrunk)
+    await world.remove(entry)
+
+
+@pytest.mark.parametrize("verb", ["ask_shutdown", "power_off"])
+async def test_a_transient_guest_is_remembered_until_it_is_undefined(world: World, verb: str) -> None:
+    entry, hypervisor = an_own_entry(persistent=False), world.hypervisor
+    vm = entry.vm_id
+    await hypervisor.start(entry)
+    assert (await world.see(vm)).state is DomainState.ACTIVE
+    await world.up(vm)
+    await getattr(hypervisor, verb)(vm)
+    cause = StopCause.GUEST if verb == "ask_shutdown" else StopCause.POWERED_OFF
+    found = await world.off(vm)
+    assert (found.defined, found.generation, found.cause) == (False, 3, cause)
+    await qemu_is(world, entry, None)
+    assert found in await hypervisor.domains()
+    await hypervisor.undefine(vm)
+    assert await hypervisor.domain(vm) is None
+    assert vm not in {domain.vm_id for domain in await hypervisor.domains()}
+
+
+@pytest.mark.parametrize("persistent", [True, False])
+async def test_a_guest_is_shown_with_its_disks_as_long_as_it_has_a_definition(
+    world: World, persistent: bool
+) -> None:
+    disks = [{"name": "root", "size_mib": 1}, {"name": "data", "size_mib": 1}]
+    entry, hypervisor = an_own_entry(disks=disks, persistent=persistent), world.hypervisor
+    started = await hypervisor.start(entry)
+    assert (await world.see(entry.vm_id)).disks == started.disks == ("root", "data")
+    await hypervisor.power_off(entry.vm_id)
+    found = await world.off(entry.vm_id)
+    assert found.disks == (started.disks if persistent else ())
+    assert not found.saved
+    await world.remove(entry)
 
 
 async def test_a_machine_tells_what_it_is(world: World) -> None:
@@ -185,70 +232,3 @@ async def test_a_machine_tells_what_it_is(world: World) -> None:
     assert machine.cores >= 1
     assert machine.memory_mib > TINY_MIB
     assert machine.boot_id
-
-
-async def test_a_foreign_domain_is_not_shown_and_not_touched(
-    real: World, lab: Lab, images: Path, entry: DesiredVm
-) -> None:
-    host, name = lab.host(HOST), "someone-elses"
-    cmdline = json.loads((images / "tiny" / "image.json").read_text())["cmdline"]
-    text = DOMAIN.format(
-        name=name, image=images / "tiny", cmdline=cmdline, serial=host.dir / "x.log", channel="x.0"
-    )
-    file = host.dir / "foreign.xml"
-    file.write_text(text.replace("</name>", f"</name><uuid>{entry.vm_id}</uuid>"))
-    await lab.virsh(HOST, "define", str(file))
-    assert await real.hypervisor.domain(entry.vm_id) is None
-    assert entry.vm_id not in {domain.vm_id for domain in await real.hypervisor.domains()}
-    with pytest.raises(HypervisorRefused, match="not roost's"):
-        await real.hypervisor.start(entry, real.image)
-    await real.hypervisor.undefine(entry.vm_id)
-    assert (await lab.virsh(HOST, "domstate", name)).strip() == "shut off"
-    await lab.virsh(HOST, "start", name)
-    await real.hypervisor.ask_shutdown(entry.vm_id)
-    await real.hypervisor.power_off(entry.vm_id)
-    assert (await lab.virsh(HOST, "domstate", name)).strip() == "running"
-    await lab.virsh(HOST, "destroy", name)
-    await lab.virsh(HOST, "undefine", name)
-
-
-async def test_a_start_without_its_kernel_is_refused_in_libvirts_words(
-    real: World, entry: DesiredVm, tmp_path: Path
-) -> None:
-    image = Image(tmp_path / "no-kernel", real.image.initrd, "quiet")
-    with pytest.raises(HypervisorRefused, match="no-kernel"):
-        await real.hypervisor.start(entry, image)
-    await real.hypervisor.undefine(entry.vm_id)
-
-
-async def test_libvirtd_dies_and_the_guest_lives(real: World, lab: Lab, entry: DesiredVm) -> None:
-    await real.hypervisor.start(entry, real.image)
-    qemu = lab.qemu_pids(HOST)
-    await lab.kill_libvirtd(HOST)
-
-    async def told() -> bool:
-        try:
-            found = await real.hypervisor.domain(entry.vm_id)
-        except Unavailable:
-            return True
-        assert found is not None
-        return None in real.changes.told
-
-    await real.changes.until(told)
-    await lab.wait_answering(HOST)
-
-    async def connected() -> bool:
-        try:
-            await real.hypervisor.connect(real.changes)
-        except Unavailable:
-            return False
-        return True
-
-    await real.changes.until(connected)
-    found = await real.hypervisor.domain(entry.vm_id)
-    assert found is not None
-    assert (found.state, found.generation) == (DomainState.ACTIVE, 3)
-    assert lab.qemu_pids(HOST) == qemu
-    assert domain_name(entry) in await lab.virsh(HOST, "list", "--name")
-    await real.hypervisor.power_off(entry.vm_id)
-    await real.hypervisor.undefine(entry.vm_id)

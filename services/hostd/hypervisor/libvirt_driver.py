@@ -1,56 +1,51 @@
-"""The real hypervisor: libvirt. All its types and errors end here, all its calls run on our threads."""
+"""The real hypervisor: libvirt. Its types and errors end in this room, its calls run on our threads."""
 
 import asyncio
 import contextlib
-import json
-import platform
-import threading
 from collections.abc import Callable, Sequence
-from importlib.metadata import version
+from concurrent.futures import Future
 from pathlib import Path
 from typing import Any, ParamSpec, TypeVar
-from uuid import UUID
 
 import libvirt
 import libvirt_qemu
 import structlog
 
+from events.desired import DesiredVm
 from events.facts import StopCause
 from events.ids import VmId
-from events.values import DesiredVm, Versions
+from events.statistics import VmStatistics
 from infra.runtime.errors import Unavailable
-from infra.runtime.workers import Workers
-from services.hostd.core.reconcile import Domain, DomainState
-from services.hostd.hypervisor.domain_xml import (
-    NAMESPACE,
-    Platform,
-    agent_connected,
-    domain_xml,
-    generation_of,
-)
-from services.hostd.hypervisor.port import Changed, HypervisorRefused, Image, Machine
+from infra.runtime.workers import Overdue, Workers
+from services.hostd.core.domain import Domain, DomainState, Happening
+from services.hostd.hypervisor.blueprint import FindImage, Platform
+from services.hostd.hypervisor.connections import Connections
+from services.hostd.hypervisor.disks import MAKE_TIMEOUT_S, remove_folders
+from services.hostd.hypervisor.happenings import Echoes, listen
+from services.hostd.hypervisor.host_view import KIB_PER_MIB
+from services.hostd.hypervisor.libvirt_machine import machine
+from services.hostd.hypervisor.libvirt_statistics import LibvirtStatistics
+from services.hostd.hypervisor.looks import Looks, is_active, lookup, undefine
+from services.hostd.hypervisor.port import Changed, HypervisorRefused, Machine, NoAnswer, Started
+from services.hostd.hypervisor.starts import Starts
 
 CALL_TIMEOUT_S = 10.0
 START_TIMEOUT_S = 60.0
+ASK_TIMEOUT_S = 20.0
+"""libvirt gives an agent that does not answer up after 5 s; then the power button is pressed."""
+POWER_OFF_TIMEOUT_S = 40.0
+"""A QEMU that is stopped or hangs in the kernel does not heed SIGTERM: libvirt kills it after 10 s."""
 AGENT_TIMEOUT_S = 2
 THREADS = 8
-KEEPALIVE_S, KEEPALIVE_COUNT = 5, 3
+"""Beside those that start guests, which take longest."""
+SPARES = 6
+"""Threads whose call hangs and that are replaced at a time."""
+STARTS_AT_ONCE = 4
+STARTING = ("make_disks", "create")
+"""The calls of a start that make something, however late."""
 
-# libvirt's virDomainShutoffReason (libvirt-domain.h).
-_CAUSES = {
-    libvirt.VIR_DOMAIN_SHUTOFF_SHUTDOWN: StopCause.GUEST,
-    libvirt.VIR_DOMAIN_SHUTOFF_DESTROYED: StopCause.POWERED_OFF,
-    libvirt.VIR_DOMAIN_SHUTOFF_CRASHED: StopCause.CRASHED,
-    libvirt.VIR_DOMAIN_SHUTOFF_FAILED: StopCause.CRASHED,
-}
-_ACTIVE = {
-    libvirt.VIR_DOMAIN_RUNNING,
-    libvirt.VIR_DOMAIN_BLOCKED,
-    libvirt.VIR_DOMAIN_PAUSED,
-    libvirt.VIR_DOMAIN_SHUTDOWN,
-    libvirt.VIR_DOMAIN_PMSUSPENDED,
-}
-_AWAY = {libvirt.VIR_ERR_NO_CONNECT, libvirt.VIR_ERR_RPC}
+_BUSY = "state change lock"
+"""libvirt's words where another call about the same guest has hung for 30 s (qemuDomainObjBeginJob)."""
 
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -59,214 +54,247 @@ T = TypeVar("T")
 class LibvirtHypervisor:
     """One libvirt daemon, as `port.Hypervisor` describes it."""
 
-    def __init__(self, uri: str, shape: Platform) -> None:
-        self._uri = uri
-        self._shape = shape
-        self._workers = Workers("libvirt", THREADS)
-        self._connection: Any = None
+    def __init__(
+        self,
+        uri: str,
+        platform: Platform,
+        find_image: FindImage,
+        *,
+        starts_at_once: int = STARTS_AT_ONCE,
+        call_timeout_s: float = CALL_TIMEOUT_S,
+    ) -> None:
+        self._platform = platform
+        self._call_timeout_s = call_timeout_s
+        self._workers = Workers("libvirt", THREADS + starts_at_once, SPARES)
+        self._connections = Connections(uri)
+        self._statistics = LibvirtStatistics(uri)
+        self._looks = Looks()
+        self._echoes = Echoes()
+        self._starts = Starts(self._connections, self._looks, platform, find_image)
+        self._overdue: dict[tuple[VmId, str], Future[Any]] = {}
         self._loop = asyncio.get_running_loop()
-        self._changed: Changed = lambda _: None
-        _start_event_loop()
-        # libvirt's own reports go to standard error otherwise, once an error that we report ourselves.
-        libvirt.registerErrorHandler(lambda *_: None, None)
+        self._changed: Changed = lambda _vm_id, _happening: None
 
     async def connect(self, changed: Changed) -> None:
         self._changed = changed
-        await self._call(CALL_TIMEOUT_S, self._open)
+        await self._call(self._call_timeout_s, self._open)
 
     async def machine(self) -> Machine:
-        return await self._call(CALL_TIMEOUT_S, self._machine)
+        return await self._call(self._call_timeout_s, lambda: machine(self._connections.mine()))
 
     async def domains(self) -> Sequence[Domain]:
-        return await self._call(CALL_TIMEOUT_S, self._domains)
+        return await self._call(self._call_timeout_s, self._domains)
 
     async def domain(self, vm_id: VmId) -> Domain | None:
-        return await self._call(CALL_TIMEOUT_S, self._domain, vm_id)
+        self._refuse_starting(vm_id)
+        return await self._about(vm_id, self._call_timeout_s, self._domain, vm_id)
 
-    async def start(self, desired: DesiredVm, image: Image) -> None:
-        await self._call(START_TIMEOUT_S, self._start, desired, image)
+    async def start(self, desired: DesiredVm) -> Started:
+        vm_id = desired.vm_id
+        self._refuse_starting(vm_id)
+        drawn = await self._about(vm_id, self._call_timeout_s, self._starts.prepare, desired)
+        if isinstance(drawn, Started):
+            return drawn
+        if drawn.disks:
+            await self._about(vm_id, MAKE_TIMEOUT_S, self._starts.make_disks, drawn)
+        return await self._about(vm_id, START_TIMEOUT_S, self._starts.create, drawn)
 
     async def ask_shutdown(self, vm_id: VmId) -> None:
-        await self._call(CALL_TIMEOUT_S, self._ask_shutdown, vm_id)
+        await self._about(vm_id, ASK_TIMEOUT_S, self._ask_shutdown, vm_id)
+
+    async def ask_reboot(self, vm_id: VmId) -> None:
+        await self._about(vm_id, ASK_TIMEOUT_S, self._ask_reboot, vm_id)
+
+    async def reset(self, vm_id: VmId) -> None:
+        await self._about(vm_id, self._call_timeout_s, self._reset, vm_id)
+
+    async def pause(self, vm_id: VmId) -> None:
+        await self._about(vm_id, self._call_timeout_s, self._pause, vm_id)
+
+    async def resume(self, vm_id: VmId) -> None:
+        await self._about(vm_id, self._call_timeout_s, self._resume, vm_id)
+
+    async def update(self, desired: DesiredVm) -> None:
+        await self._about(desired.vm_id, self._call_timeout_s, self._update, desired)
 
     async def power_off(self, vm_id: VmId) -> None:
-        await self._call(CALL_TIMEOUT_S, self._power_off, vm_id)
+        self._refuse_starting(vm_id)
+        await self._about(vm_id, POWER_OFF_TIMEOUT_S, self._power_off, vm_id)
 
     async def undefine(self, vm_id: VmId) -> None:
-        await self._call(CALL_TIMEOUT_S, self._undefine, vm_id)
+        self._refuse_starting(vm_id)
+        await self._about(vm_id, self._call_timeout_s, self._undefine, vm_id)
+
+    async def remove_disks(self, desired: DesiredVm) -> Sequence[Path]:
+        self._refuse_starting(desired.vm_id)
+        return await self._about(desired.vm_id, MAKE_TIMEOUT_S, self._remove_disks, desired)
 
     async def agent_answers(self, vm_id: VmId) -> bool:
-        return await self._call(CALL_TIMEOUT_S, self._agent_answers, vm_id)
+        return await self._about(vm_id, self._call_timeout_s, self._agent_answers, vm_id)
+
+    async def monitor_answers(self, vm_id: VmId) -> None:
+        await self._about(vm_id, self._call_timeout_s, self._monitor_answers, vm_id)
+
+    async def statistics(self) -> Sequence[VmStatistics]:
+        return await self._statistics.statistics()
 
     async def close(self) -> None:
+        self._statistics.close()
         with contextlib.suppress(Unavailable, HypervisorRefused):
-            await self._call(CALL_TIMEOUT_S, self._close)
+            await self._call(self._call_timeout_s, self._connections.close)
         self._workers.close()
 
-    async def _call(self, timeout_s: float, call: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
-        """Run one of the methods below on a thread; the one place where libvirt's errors are translated."""
+    async def _about(
+        self, vm_id: VmId, timeout_s: float, call: Callable[P, T], *args: P.args, **kwargs: P.kwargs
+    ) -> T:
+        """Make a call about one guest. While one hangs, the next of its kind is not even tried: so no guest
+        ever takes more than a thread for each kind of call from the others."""
+        name = call.__name__.lstrip("_")
+        self._refuse_overdue(vm_id, name)
         try:
-            return await self._workers.run(timeout_s, call, *args, **kwargs)
+            return await self._call(timeout_s, call, *args, **kwargs)
+        except Overdue as err:
+            self._overdue[vm_id, name] = err.call
+            raise NoAnswer(f"{name}: {err}") from err
+
+    def _refuse_starting(self, vm_id: VmId) -> None:
+        """Say nothing of a guest, and do nothing, that a start which hangs could belie when it comes true."""
+        for name in STARTING:
+            self._refuse_overdue(vm_id, name)
+
+    def _refuse_overdue(self, vm_id: VmId, name: str) -> None:
+        earlier = self._overdue.pop((vm_id, name), None)
+        if earlier is not None and not earlier.done():
+            self._overdue[vm_id, name] = earlier
+            raise NoAnswer(f"{name}: the call before it still has no answer")
+
+    async def _call(self, timeout_s: float, call: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
+        """Run one of the methods below on a thread."""
+        return await self._workers.run(timeout_s, self._translated, lambda: call(*args, **kwargs))
+
+    def _translated(self, call: Callable[[], T]) -> T:
+        """Make a call; the one place where libvirt's errors are translated."""
+        try:
+            return call()
         except libvirt.libvirtError as err:
             message = err.get_error_message() or str(err)
-            if err.get_error_code() in _AWAY or not self._alive():
-                self._connection = None
+            if self._connections.broke(err):
                 raise Unavailable("libvirt", message) from err
+            if err.get_error_code() == libvirt.VIR_ERR_OPERATION_TIMEOUT and _BUSY in message:
+                raise NoAnswer(message) from err
             raise HypervisorRefused(message) from err
 
-    def _alive(self) -> bool:
-        try:
-            return self._connection is not None and self._connection.isAlive() == 1
-        except libvirt.libvirtError:
-            return False
-
     def _open(self) -> None:
-        self._close()
-        self._shape.console_folder.mkdir(parents=True, exist_ok=True)
-        connection = libvirt.open(self._uri)
-        connection.setKeepAlive(KEEPALIVE_S, KEEPALIVE_COUNT)
-        connection.registerCloseCallback(lambda *_: self._tell(None), None)
-        connection.domainEventRegisterAny(None, libvirt.VIR_DOMAIN_EVENT_ID_LIFECYCLE, self._on_event, None)
-        connection.domainEventRegisterAny(
-            None, libvirt.VIR_DOMAIN_EVENT_ID_AGENT_LIFECYCLE, self._on_event, None
+        self._platform.console_folder.mkdir(parents=True, exist_ok=True)
+        self._connections.open(
+            lost=lambda: self._tell(None, None), listen=lambda connection: listen(connection, self._heard)
         )
-        self._connection = connection
 
-    def _close(self) -> None:
-        connection, self._connection = self._connection, None
-        if connection is not None:
-            with contextlib.suppress(libvirt.libvirtError):
-                connection.close()
+    def _heard(self, vm_id: VmId, happening: Happening | None, stopped: StopCause | None) -> None:
+        if stopped is not None:
+            self._looks.stopped(vm_id, stopped)
+        self._tell(vm_id, self._echoes.heard(vm_id, happening))
 
-    def _on_event(self, _connection: Any, domain: Any, *_: Any) -> None:
-        self._tell(VmId(UUID(bytes=domain.UUID())))
-
-    def _tell(self, vm_id: VmId | None) -> None:
+    def _tell(self, vm_id: VmId | None, happening: Happening | None) -> None:
         with contextlib.suppress(RuntimeError):  # the loop may be gone while libvirt's thread still speaks
-            self._loop.call_soon_threadsafe(self._changed, vm_id)
+            self._loop.call_soon_threadsafe(self._changed, vm_id, happening)
 
-    def _connected(self) -> Any:
-        if self._connection is None:
-            raise Unavailable("libvirt", f"not connected to {self._uri}")
-        return self._connection
-
-    def _lookup(self, vm_id: VmId) -> Any | None:
-        try:
-            return self._connected().lookupByUUID(vm_id.bytes)
-        except libvirt.libvirtError as err:
-            if err.get_error_code() == libvirt.VIR_ERR_NO_DOMAIN:
-                return None
-            raise
-
-    def _own(self, vm_id: VmId) -> Any | None:
-        """Look a domain up and give it only if it is ours: what is someone else's is never touched."""
-        found = self._lookup(vm_id)
-        return found if found is not None and self._show(found) is not None else None
-
-    def _machine(self) -> Machine:
-        connection = self._connected()
-        # Not getInfo's memory: it was seen to give a fifth of what the kernel says.
-        memory = connection.getMemoryStats(libvirt.VIR_NODE_MEMORY_STATS_ALL_CELLS)
-        return Machine(
-            cores=connection.getInfo()[2],
-            memory_mib=memory["total"] // 1024,
-            versions=Versions(
-                roost=version("roost"),
-                hypervisor=connection.getType(),
-                libvirt=_dotted(connection.getLibVersion()),
-                qemu=_dotted(connection.getVersion()),
-                kernel=platform.release(),
-            ),
-            boot_id=Path("/proc/sys/kernel/random/boot_id").read_text().strip(),
-        )
-
-    def _domains(self) -> list[Domain]:
-        seen = (self._show(found) for found in self._connected().listAllDomains())
-        return [domain for domain in seen if domain is not None]
+    def _domains(self) -> Sequence[Domain]:
+        return self._looks.domains(self._connections.mine())
 
     def _domain(self, vm_id: VmId) -> Domain | None:
-        found = self._lookup(vm_id)
-        return self._show(found) if found is not None else None
+        return self._looks.domain(self._connections.mine(), vm_id)
 
-    def _show(self, found: Any) -> Domain | None:
-        try:
-            generation = generation_of(found.metadata(libvirt.VIR_DOMAIN_METADATA_ELEMENT, NAMESPACE))
-            state, reason = found.state()
-            active = state in _ACTIVE
-            agent = active and agent_connected(found.XMLDesc())
-        except libvirt.libvirtError as err:
-            if err.get_error_code() in {libvirt.VIR_ERR_NO_DOMAIN_METADATA, libvirt.VIR_ERR_NO_DOMAIN}:
-                return None  # Someone else's, or gone between two calls.
-            raise
-        except ValueError as err:
-            raise HypervisorRefused(f"{found.name()}: its roost metadata is damaged: {err}") from err
-        return Domain(
-            vm_id=VmId(UUID(bytes=found.UUID())),
-            generation=generation,
-            state=DomainState.ACTIVE if active else DomainState.OFF,
-            agent=agent,
-            cause=_CAUSES.get(reason, StopCause.LOST),
-        )
-
-    def _start(self, desired: DesiredVm, image: Image) -> None:
-        found = self._lookup(desired.vm_id)
-        if found is not None and self._show(found) is None:
-            raise HypervisorRefused(f"a domain with the id {desired.vm_id} exists here and is not roost's")
-        if found is not None and found.isActive():
+    def _on_running(self, vm_id: VmId, do: Callable[[Any], object]) -> None:
+        """Do something with a domain of ours that runs; one that has ended meanwhile is no error."""
+        found = self._looks.own(self._connections.mine(), vm_id)
+        if found is None:
             return
-        domain = self._connected().defineXML(domain_xml(desired, image, self._shape))
-        structlog.get_logger().info("domain_create", vm_id=str(desired.vm_id))
-        domain.create()
+        try:
+            do(found)
+        except libvirt.libvirtError:
+            if self._looks.own(self._connections.mine(), vm_id) is not None:
+                raise
 
     def _ask_shutdown(self, vm_id: VmId) -> None:
-        found = self._own(vm_id)
-        if found is None or not found.isActive():
-            return
-        try:
-            found.shutdownFlags(libvirt.VIR_DOMAIN_SHUTDOWN_GUEST_AGENT)
-        except libvirt.libvirtError as err:
-            structlog.get_logger().info("agent_did_not_shut_down", vm_id=str(vm_id), reason=str(err))
-            found.shutdownFlags(libvirt.VIR_DOMAIN_SHUTDOWN_ACPI_POWER_BTN)
+        def ask(found: Any) -> None:
+            try:
+                found.shutdownFlags(libvirt.VIR_DOMAIN_SHUTDOWN_GUEST_AGENT)
+            except libvirt.libvirtError as err:
+                structlog.get_logger().info("agent_did_not_shut_down", vm_id=str(vm_id), reason=str(err))
+                found.shutdownFlags(libvirt.VIR_DOMAIN_SHUTDOWN_ACPI_POWER_BTN)
+
+        self._on_running(vm_id, ask)
+
+    def _ask_reboot(self, vm_id: VmId) -> None:
+        def ask(found: Any) -> None:
+            try:
+                found.reboot(libvirt.VIR_DOMAIN_REBOOT_GUEST_AGENT)
+            except libvirt.libvirtError as err:
+                structlog.get_logger().info("agent_did_not_reboot", vm_id=str(vm_id), reason=str(err))
+                found.reboot(libvirt.VIR_DOMAIN_REBOOT_ACPI_POWER_BTN)
+
+        self._on_running(vm_id, ask)
+
+    def _reset(self, vm_id: VmId) -> None:
+        self._on_running(vm_id, lambda found: found.reset())
+
+    def _pause(self, vm_id: VmId) -> None:
+        def suspend(found: Any) -> None:
+            if found.state()[0] != libvirt.VIR_DOMAIN_PAUSED:
+                found.suspend()
+
+        self._on_running(vm_id, suspend)
+
+    def _resume(self, vm_id: VmId) -> None:
+        def go_on(found: Any) -> None:
+            if found.state()[0] == libvirt.VIR_DOMAIN_PMSUSPENDED:
+                found.pMWakeup()
+            elif found.state()[0] in {libvirt.VIR_DOMAIN_PAUSED, libvirt.VIR_DOMAIN_CRASHED}:
+                found.resume()
+
+        self._on_running(vm_id, go_on)
+
+    def _update(self, desired: DesiredVm) -> None:
+        def plug(found: Any) -> None:
+            if found.vcpusFlags(libvirt.VIR_DOMAIN_AFFECT_LIVE) != desired.spec.vcpus:
+                found.setVcpusFlags(desired.spec.vcpus, libvirt.VIR_DOMAIN_AFFECT_LIVE)
+            # Always: what the balloon is now tells nothing of what it was last told to become.
+            found.setMemoryFlags(desired.spec.memory_mib * KIB_PER_MIB, libvirt.VIR_DOMAIN_AFFECT_LIVE)
+
+        self._on_running(desired.vm_id, plug)
 
     def _power_off(self, vm_id: VmId) -> None:
-        found = self._own(vm_id)
-        if found is not None and found.isActive():
-            found.destroy()
+        self._on_running(vm_id, lambda found: found.destroy())
 
     def _undefine(self, vm_id: VmId) -> None:
-        found = self._own(vm_id)
-        if found is not None and not found.isActive():
-            found.undefine()
+        self._looks.forget(vm_id)
+        found = lookup(self._connections.mine(), vm_id)
+        shown = self._looks.show(found) if found is not None else None
+        if found is not None and shown is not None and shown.state is DomainState.OFF:
+            undefine(found)
+
+    def _remove_disks(self, desired: DesiredVm) -> Sequence[Path]:
+        found = lookup(self._connections.mine(), desired.vm_id)
+        if found is not None and is_active(found):
+            raise HypervisorRefused("its disks are in use: it runs here; stop it first")
+        missing = [str(path) for path in self._platform.storages.values() if not path.is_dir()]
+        if missing and (desired.made_disks or desired.spec.disks):
+            said = f"storage {', '.join(missing)} is not there, and disks may be in it"
+            raise HypervisorRefused(f"{said}; mount or make it")
+        # In all of them: a disk that was left out of the spec since is removed with the others.
+        return remove_folders(str(desired.vm_id), self._platform.storages.values())
 
     def _agent_answers(self, vm_id: VmId) -> bool:
-        found = self._own(vm_id)
+        found = self._looks.own(self._connections.mine(), vm_id)
         if found is None:
             return False
         try:
-            answer = libvirt_qemu.qemuAgentCommand(found, '{"execute":"guest-ping"}', AGENT_TIMEOUT_S, 0)
+            libvirt_qemu.qemuAgentCommand(found, '{"execute":"guest-ping"}', AGENT_TIMEOUT_S, 0)
         except libvirt.libvirtError:
             return False  # Not there yet, or gone again: either way it does not answer.
-        return "return" in json.loads(answer)
+        return True  # What it says is the guest's, which nobody need read.
 
-
-def _dotted(number: int) -> str:
-    return f"{number // 1_000_000}.{number // 1000 % 1000}.{number % 1000}"
-
-
-_event_loop = threading.Lock()
-_event_loop_runs = False
-
-
-def _start_event_loop() -> None:
-    """Run libvirt's event loop on a thread of its own, once a process: libvirt allows no second."""
-    global _event_loop_runs  # noqa: PLW0603 - it is libvirt that is global
-    with _event_loop:
-        if not _event_loop_runs:
-            libvirt.virEventRegisterDefaultImpl()
-            threading.Thread(target=_run_events, name="libvirt-events", daemon=True).start()
-            _event_loop_runs = True
-
-
-def _run_events() -> None:
-    while True:
-        libvirt.virEventRunDefaultImpl()
+    def _monitor_answers(self, vm_id: VmId) -> None:
+        # Any question that libvirt has to pass on; a raw one of our own would mark the domain as tainted.
+        self._on_running(vm_id, lambda found: found.diskErrors())

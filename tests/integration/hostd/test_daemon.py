@@ -7,10 +7,11 @@ from pathlib import Path
 import pytest
 
 from events import subjects
+from events.desired import DesiredVm
 from events.envelope import Message
 from events.facts import VmBooting, VmRunning, VmStarting, VmStopped, VmStopping
 from events.ids import HostId, VmId
-from events.values import Desired, DesiredVm
+from events.values import Desired
 from infra.eventlog.port import Write
 from infra.runtime.ids import random_id
 from tests.integration.hostd.images import make_image

@@ -14,25 +14,39 @@ from typing import Any
 
 from events import subjects
 from events.codec import decode
+from events.desired import ActionVerb, DesiredVm
 from events.envelope import Message
 from events.events import VmDesired
-from events.facts import VmBooting, VmRunning, VmStarting, VmStopped, VmStopping
-from events.values import Desired, DesiredVm
+from events.facts import (
+    VmActionDone,
+    VmBooting,
+    VmPaused,
+    VmRunning,
+    VmStarting,
+    VmStopped,
+    VmStopping,
+)
+from events.ids import VmId
+from events.machine import MachineFacts
+from events.spec import Disk
+from events.values import Desired
 from infra.eventlog.memory import MemoryConsumer, MemoryLog, MemorySignals, MemoryStream
-from infra.runtime.clock import SystemClock
+from infra.runtime.clock import Clock, SystemClock
 from infra.runtime.health import Health
 from infra.runtime.ids import random_id
-from services.hostd.core.reconcile import DomainState
+from infra.runtime.workers import Workers
+from services.hostd.core.domain import Domain, DomainState, Happening
 from services.hostd.handler import Daemon
-from services.hostd.hypervisor.port import Image
+from services.hostd.hypervisor.port import NoAnswer, Started
 from services.hostd.hypervisor.simulated import SimulatedHypervisor
 from services.hostd.journal import Journal
-from tests.support.builders import HOST, VM, a_write, an_entry
+from tests.support.builders import HOST, VM, a_write, an_action, an_entry, command_id
 from tests.support.eventually import eventually
 
 WAIT_S = 60.0
 WORKERS = 2
 GRACE_S = 30.0
+ACTIONS = (ActionVerb.RESUME, ActionVerb.UPDATE, ActionVerb.RESET, ActionVerb.REBOOT)
 LIFE: list[type[Message]] = [VmStarting, VmBooting, VmRunning, VmStopping, VmStopped]
 
 
@@ -97,23 +111,45 @@ class _Port:
 
 
 class CountingHypervisor(SimulatedHypervisor):
-    """Counts the guests that it has really made, and those that it has ended by force."""
+    """Counts what it has really done; has no answer about a *mute* guest; lets starts through its *gate*."""
 
-    made = 0
-    ended = 0
+    def __init__(self, folder: Path, clock: Clock) -> None:
+        super().__init__(folder, clock)
+        self.made = self.ended = self.unanswered = self.at_once = self.most_at_once = 0
+        self.order: list[VmId] = []
+        self.mute: set[VmId] = set()
+        self.gate = asyncio.Event()
+        self.gate.set()
 
-    async def start(self, desired: DesiredVm, image: Image) -> None:
-        self.made += not await self.runs()
-        await super().start(desired, image)
+    async def domain(self, vm_id: VmId) -> Domain | None:
+        if vm_id in self.mute:
+            self.unanswered += 1
+            raise NoAnswer("domain")
+        return await super().domain(vm_id)
 
-    async def power_off(self, vm_id: Any) -> None:
-        self.ended += await self.runs()
+    async def start(self, desired: DesiredVm) -> Started:
+        self.made += not await self.runs(desired.vm_id)
+        self.order.append(desired.vm_id)
+        self.at_once += 1
+        self.most_at_once = max(self.most_at_once, self.at_once)
+        try:
+            await self.gate.wait()
+            return await super().start(desired)
+        finally:
+            self.at_once -= 1
+
+    async def power_off(self, vm_id: VmId) -> None:
+        self.ended += await self.runs(vm_id)
         await super().power_off(vm_id)
 
-    async def runs(self) -> bool:
+    async def runs(self, vm_id: VmId) -> bool:
         """Whether there is a guest that runs."""
-        found = await self.domain(VM)
+        found = await super().domain(vm_id)
         return found is not None and found.state is DomainState.ACTIVE
+
+    def touch(self, vm_id: VmId, happening: Happening | None = None) -> None:
+        """Tell the daemon that something has changed."""
+        self._changed(vm_id, happening)
 
 
 @dataclass
@@ -123,6 +159,8 @@ class Shell:
     folder: Path
     faults: Faults = field(default_factory=Faults)
     stream: MemoryStream = field(default_factory=MemoryStream)
+    workers: int = WORKERS
+    creates_at_once: int = 4
 
     def __post_init__(self) -> None:
         self.consumer = MemoryConsumer(self.stream, subjects.host_desired(HOST))
@@ -136,7 +174,8 @@ class Shell:
     @asynccontextmanager
     async def running(self) -> AsyncIterator[None]:
         """Run the daemon until the end of the block; then it is cut off wherever it stands."""
-        journal, wrap = Journal(self.journal_file), self.faults.wrap
+        worker, wrap = Workers("journal file", 1), self.faults.wrap
+        journal = await worker.run(WAIT_S, Journal, self.journal_file)
         daemon = Daemon(
             host_id=HOST,
             name="rack-1",
@@ -145,19 +184,22 @@ class Shell:
             signals=wrap("signals", MemorySignals()),
             hypervisor=wrap("hypervisor", self.hypervisor),
             journal=wrap("journal", journal),
-            find_image=lambda _: Image(self.folder, self.folder, "quiet"),
+            creates_at_once=self.creates_at_once,
+            storages={},
+            kernel=MachineFacts,
             clock=SystemClock(),
             new_id=random_id,
             health=self.health,
         )
         async with asyncio.TaskGroup() as group:
             await daemon.start()
-            ways = (daemon.listen, daemon.watch, daemon.publish, daemon.beat, *[daemon.work] * WORKERS)
+            ways = (daemon.listen, daemon.watch, daemon.publish, daemon.beat, *[daemon.work] * self.workers)
             tasks = [group.create_task(way(), name=way.__name__) for way in ways]
             yield
             for task in tasks:
                 task.cancel()
-        journal.close()
+        await worker.run(WAIT_S, journal.close)
+        worker.close()
 
     async def desire(self, entry: DesiredVm) -> None:
         """Tell the host, as the scheduler would."""
@@ -177,6 +219,16 @@ class Shell:
             return sum(isinstance(one, kind) for one in self.facts()) >= times
 
         await self.until(holds, f"{kind.__name__} was published")
+
+    async def done(self, number: int) -> None:
+        """Wait until the action of this number was said to be done."""
+
+        def holds() -> bool:
+            return any(
+                isinstance(one, VmActionDone) and one.token == command_id(number) for one in self.facts()
+            )
+
+        await self.until(holds, f"action {number} was done")
 
     async def until(self, holds: Callable[[], bool], what: str) -> None:
         """Wait, and say what could not be had after which fault."""
@@ -202,11 +254,31 @@ async def live(shell: Shell, grace_s: float = GRACE_S) -> None:
     async with shell.running():
         await shell.desire(an_entry())
         await shell.said(VmRunning)
-        await shell.desire(an_entry(Desired.STOPPED, grace_s=grace_s))
-        await shell.said(VmStopped)
-        await shell.desire(an_entry(Desired.ABSENT))
-        for seq in list(shell.consumer.under_way):
-            await shell.consumer.redeliver(seq)  # what was not acknowledged comes again when its time is up
-        await shell.until(lambda: shell.guest() is None, "the domain was removed")
-        await shell.until(lambda: not shell.left(), "the entry was forgotten and everything published")
-        await shell.until(lambda: shell.health.ready, "all is well again")
+        await _end(shell, grace_s)
+
+
+async def live_fully(shell: Shell, grace_s: float = GRACE_S) -> None:
+    """Start a VM with a disk, pause it, have it go on, change it, reset it, reboot it; remove it all."""
+    changed = an_entry().spec.model_copy(update={"disks": (Disk(name="data", size_mib=1),)})
+    entry = an_entry().model_copy(update={"spec": changed})
+    async with shell.running():
+        await shell.desire(entry)
+        await shell.said(VmRunning)
+        await shell.desire(entry.model_copy(update={"desired": Desired.PAUSED}))
+        await shell.said(VmPaused)
+        for number, verb in enumerate(ACTIONS, 1):
+            await shell.desire(entry.model_copy(update={"actions": (an_action(number, verb, GRACE_S),)}))
+            await shell.done(number)
+        await _end(shell, grace_s, entry)
+
+
+async def _end(shell: Shell, grace_s: float, entry: DesiredVm | None = None) -> None:
+    await shell.desire(an_entry(Desired.STOPPED, grace_s=grace_s))
+    await shell.said(VmStopped)
+    gone = an_entry(Desired.ABSENT)
+    await shell.desire(gone.model_copy(update={"spec": entry.spec, "remove_disks": True}) if entry else gone)
+    for seq in list(shell.consumer.under_way):
+        await shell.consumer.redeliver(seq)  # what was not acknowledged comes again when its time is up
+    await shell.until(lambda: shell.guest() is None, "the domain was removed")
+    await shell.until(lambda: not shell.left(), "the entry was forgotten and everything published")
+    await shell.until(lambda: shell.health.ready, "all is well again")

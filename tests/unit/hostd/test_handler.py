@@ -17,6 +17,7 @@ from events.values import Desired
 from infra.eventlog.memory import MemoryConsumer
 from infra.runtime.errors import Unavailable
 from services.hostd import handler
+from services.hostd.core import reconcile
 from services.hostd.hypervisor import simulated
 from services.hostd.hypervisor.port import HypervisorRefused
 from tests.support.builders import HOST, VM, an_entry, stopped
@@ -33,7 +34,8 @@ def quick(monkeypatch: pytest.MonkeyPatch) -> None:
         (simulated, "BOOT_S"),
         (simulated, "SHUTDOWN_S"),
         (handler, "RETRY_S"),
-        (handler, "PROBE_AGAIN_S"),
+        (handler, "NO_ANSWER_S"),
+        (reconcile, "PROBE_AGAIN_S"),
     ):
         monkeypatch.setattr(module, name, SHORT_S)
 

@@ -1,6 +1,7 @@
 """An image is used only if its manifest names files of its own folder."""
 
 import json
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -14,17 +15,29 @@ GOOD = {"kernel": "vmlinuz", "initrd": "initrd.img", "cmdline": "quiet"}
 
 @pytest.fixture
 def storage(tmp_path: Path) -> Path:
-    for name in ("tiny/vmlinuz", "tiny/initrd.img", "other/vmlinuz"):
+    for name in ("tiny/vmlinuz", "tiny/initrd.img", "tiny/root.raw", "tiny/boot.iso", "other/vmlinuz"):
         (tmp_path / name).parent.mkdir(exist_ok=True)
         (tmp_path / name).write_text("x")
     (tmp_path / "tiny" / "link").symlink_to(tmp_path / "other" / "vmlinuz")
-    (tmp_path / "tiny" / "image.json").write_text(json.dumps(GOOD))
     return tmp_path
 
 
-def test_an_image_is_found(storage: Path) -> None:
+def found(storage: Path, manifest: dict[str, Any]) -> Image:
+    (storage / "tiny" / "image.json").write_text(json.dumps(manifest))
+    return find_image(storage, "tiny")
+
+
+def test_an_image_may_be_a_kernel_a_disk_a_cd_or_all_of_them(storage: Path) -> None:
     tiny = storage / "tiny"
-    assert find_image(storage, "tiny") == Image(tiny / "vmlinuz", tiny / "initrd.img", "quiet")
+    kernel = Image(kernel=tiny / "vmlinuz", initrd=tiny / "initrd.img", cmdline="quiet")
+    assert found(storage, GOOD) == kernel
+    assert found(storage, {"kernel": "vmlinuz"}) == Image(kernel=tiny / "vmlinuz")
+    assert found(storage, {"disk": "root.raw"}) == Image(disk=tiny / "root.raw")
+    assert found(storage, {"cd": "boot.iso"}) == Image(cd=tiny / "boot.iso")
+    every = GOOD | {"disk": "root.raw", "disk_format": "raw", "cd": "boot.iso"}
+    assert found(storage, every) == replace(
+        kernel, disk=tiny / "root.raw", disk_format="raw", cd=tiny / "boot.iso"
+    )
 
 
 def test_a_missing_image_is_named(storage: Path) -> None:
@@ -39,6 +52,11 @@ def test_a_missing_image_is_named(storage: Path) -> None:
         "[]",
         "{}",
         "\ud800",
+        {"initrd": "initrd.img", "disk": "root.raw"},
+        {"cmdline": "quiet", "cd": "boot.iso"},
+        {"disk": "root.raw", "disk_format": "vmdk"},
+        {"disk": "../other/vmlinuz"},
+        {"cd": "link"},
         GOOD | {"kernel": 5},
         GOOD | {"kernel": "missing"},
         GOOD | {"kernel": ""},
@@ -52,7 +70,7 @@ def test_a_missing_image_is_named(storage: Path) -> None:
         GOOD | {"cmdline": "control \u0001"},
         GOOD | {"cmdline": "two\nlines"},
     ],
-    ids=range(16),
+    ids=range(21),
 )
 def test_a_manifest_that_cannot_be_used_is_refused_with_the_images_name(
     storage: Path, manifest: str | dict[str, Any]

@@ -14,6 +14,7 @@ from events import subjects
 from events.ids import Seq
 from events.values import Desired
 from infra.runtime.errors import Unavailable
+from services.hostd.core.entry import forcing
 from services.hostd.journal import MIGRATIONS, Journal, JournalUnusable
 from tests.support.builders import HOST, NOON, VM, a_write, an_entry, booting, running, vm_id
 
@@ -35,10 +36,9 @@ DAMAGE_EVERY = 112
 Call = Callable[[Journal], object]
 CALLS: dict[str, Call] = {
     "fold": lambda journal: journal.fold([(Seq(3), an_entry(vm=OTHER))], NOON),
-    "report": lambda journal: journal.report(running(), a_write(FACT, running())),
+    "report": lambda journal: journal.report(running(), a_write(FACT, running()), NOON),
     "publish_later": lambda journal: journal.publish_later(a_write(FACT, running())),
-    "asked": lambda journal: journal.asked(an_entry(Desired.STOPPED), NOON),
-    "forcing": lambda journal: journal.forcing(an_entry(Desired.STOPPED)),
+    "note": lambda journal: journal.note(an_entry(Desired.STOPPED), forcing),
     "published": lambda journal: journal.published([(one, Seq(7)) for one in journal.outgoing(9)]),
     "forget": lambda journal: journal.forget(an_entry(Desired.STOPPED)),
 }
@@ -54,11 +54,11 @@ def begin(path: Path) -> Journal:
     """A journal of a VM that shall stop and has one fact to publish."""
     journal = Journal(path)
     journal.fold([(Seq(1), an_entry(Desired.STOPPED))], NOON)
-    journal.report(booting(), a_write(FACT, booting()))
+    journal.report(booting(), a_write(FACT, booting()), NOON)
     return journal
 
 
-def rows(path: Path) -> list[object]:
+def rows(path: Path) -> list[tuple[object, ...]]:
     """Read all that the journal holds, as anyone can who has the file."""
     db = sqlite3.connect(path)
     found = [row for query in TABLES for row in db.execute(query)]
@@ -102,10 +102,10 @@ def test_a_call_that_needs_a_page_finds_the_disk_full_and_changed_nothing(name: 
     journal._db.execute(f"PRAGMA max_page_count = {used}")
     grow: dict[str, Callable[[int], object]] = {
         "fold": lambda n: journal.fold([(Seq(n), an_entry(vm=vm_id(n)))], NOON),
-        "report": lambda _: journal.report(running(), a_write(FACT, running())),
+        "report": lambda _: journal.report(running(), a_write(FACT, running()), NOON),
         "publish_later": lambda _: journal.publish_later(a_write(FACT, running())),
     }
-    seen: list[list[object]] = []
+    seen: list[list[tuple[object, ...]]] = []
 
     def until_it_is_full() -> None:
         for number in range(10, 200):
@@ -191,6 +191,8 @@ def test_a_file_that_was_cut_off_is_refused(size: int, tmp_path: Path) -> None:
         "UPDATE vm SET desired = CAST(X'ff80' AS TEXT)",
         "UPDATE vm SET reported = 'vm.unheard_of {}'",
         "UPDATE vm SET stop_by = 'noon'",
+        "UPDATE vm SET run = ''",
+        'UPDATE vm SET run = \'{"resumes": "many"}\'',
         "UPDATE vm SET vm_id = 'nobody'",
         "DROP TABLE vm",
     ],
@@ -221,11 +223,12 @@ def test_a_journal_from_before_versions_were_counted_is_taken_over(tmp_path: Pat
     path = tmp_path / "journal.sqlite"
     begin(path).close()
     db = sqlite3.connect(path, isolation_level=None)
+    db.execute("ALTER TABLE vm DROP COLUMN run")
     db.execute("PRAGMA user_version = 0")
     db.close()
     before = rows(path)
     Journal(path).close()
-    assert rows(path) == before
+    assert rows(path) == [(*row, "{}") if row[0] == "vm" else row for row in before]
     db = sqlite3.connect(path)
     assert db.execute("PRAGMA user_version").fetchone() == (len(MIGRATIONS),)
     db.close()
