@@ -54,8 +54,11 @@ class MemoryReadModel:
     async def host(self, host_id: HostId) -> HostView | None:
         return self._reach().hosts.get(host_id)
 
-    async def hosts(self, *, after: HostId | None = None, limit: int = PAGE_MAX) -> Sequence[HostView]:
-        rest = [row for row in self._reach().hosts.values() if after is None or row.host_id > after]
+    async def hosts(
+        self, *, name: str | None = None, after: HostId | None = None, limit: int = PAGE_MAX
+    ) -> Sequence[HostView]:
+        named = [row for row in self._reach().hosts.values() if name in {None, row.name}]
+        rest = [row for row in named if after is None or row.host_id > after]
         return sorted(rest, key=lambda row: row.host_id)[: min(limit, PAGE_MAX)]
 
     async def operation(self, operation_id: CommandId) -> OperationView | None:

@@ -27,8 +27,10 @@ class ReadModel(Protocol):
     async def host(self, host_id: HostId) -> HostView | None:
         """Give one host."""
 
-    async def hosts(self, *, after: HostId | None = None, limit: int = PAGE_MAX) -> Sequence[HostView]:
-        """List the hosts by id from *after* on."""
+    async def hosts(
+        self, *, name: str | None = None, after: HostId | None = None, limit: int = PAGE_MAX
+    ) -> Sequence[HostView]:
+        """List the hosts by id from *after* on; *name* is exact, and several may have it."""
 
     async def operation(self, operation_id: CommandId) -> OperationView | None:
         """Give one operation."""

@@ -42,9 +42,13 @@ class PostgresReadModel:
     async def host(self, host_id: HostId) -> HostView | None:
         return await self._one(HostView, tables.hosts, host_id)
 
-    async def hosts(self, *, after: HostId | None = None, limit: int = PAGE_MAX) -> Sequence[HostView]:
+    async def hosts(
+        self, *, name: str | None = None, after: HostId | None = None, limit: int = PAGE_MAX
+    ) -> Sequence[HostView]:
         hosts = tables.hosts.c
         query = select(tables.hosts).order_by(hosts.host_id)
+        if name is not None:
+            query = query.where(hosts.name == name)
         if after is not None:
             query = query.where(hosts.host_id > after)
         return await self._page(HostView, query, limit)

@@ -3,7 +3,20 @@
 Numbers are bigint and enums text throughout: what a newer writer sends must never fail to be stored.
 """
 
-from sqlalchemy import BigInteger, Column, DateTime, Index, LargeBinary, MetaData, Table, Text, Uuid
+from sqlalchemy import (
+    BigInteger,
+    Boolean,
+    Column,
+    DateTime,
+    Index,
+    LargeBinary,
+    MetaData,
+    Table,
+    Text,
+    Uuid,
+    false,
+    true,
+)
 from sqlalchemy.dialects.postgresql import JSONB
 
 metadata = MetaData()
@@ -49,6 +62,13 @@ vms = Table(
     Column("host_id", Uuid),
     Column("generation", BigInteger, nullable=False),
     Column("last_stop", Text),
+    Column("spec", JSONB),
+    Column("running", JSONB),
+    Column("pause_cause", Text),
+    Column("responding", Boolean, nullable=False, server_default=true()),
+    Column("agent", Boolean, nullable=False, server_default=false()),
+    Column("effective", JSONB),
+    Column("last_failure", JSONB),
     Column("created_at", DateTime(timezone=True), nullable=False),
     Column("changed_at", DateTime(timezone=True), nullable=False),
     Column("ctl_seq", BigInteger, nullable=False),
@@ -70,6 +90,7 @@ hosts = Table(
     Column("physical_memory_mib", BigInteger, nullable=False),
     Column("versions", JSONB),
     Column("boot_id", Text, nullable=False),
+    Column("machine", JSONB),
     Column("reported_at", DateTime(timezone=True)),
     Column("seq", BigInteger, nullable=False),
 )

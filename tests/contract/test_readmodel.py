@@ -10,14 +10,29 @@ from uuid import UUID
 import pytest
 
 from events.codes import Code
+from events.effective import FailureCode, StartFailure, Step
+from events.facts import PauseCause
 from events.ids import CommandId, Generation, HostId, Seq, VmId
+from events.machine import HugePages, MachineFacts
+from events.spec import Disk, ErrorPolicy, Nic, VmSpec
 from events.values import Desired, Versions, VmPhase
-from events.views import HostView, Keys, LoggedEvent, OperationState, OperationView, Rows, StepView, VmView
+from events.views import (
+    HostView,
+    Keys,
+    LastFailure,
+    LoggedEvent,
+    OperationState,
+    OperationView,
+    Rows,
+    StepView,
+    VmView,
+)
 from infra.readmodel.engine import make_engine
 from infra.readmodel.memory import MemoryReadModel, MemoryTables
 from infra.readmodel.port import HISTORY_BYTES_MAX, PAGE_MAX, Fenced, ProjectionStore, ReadModel, Turn
 from infra.readmodel.postgres import PostgresReadModel
 from infra.readmodel.writer import PostgresProjectionStore
+from tests.support.builders import an_effective
 from tests.support.postgres import PostgresServer
 
 NOON = datetime(2026, 1, 1, 12, tzinfo=UTC)
@@ -52,8 +67,9 @@ def vm(number: int, **changes: Any) -> VmView:
         vm_id=VmId(UUID(int=number)),
         name=f"vm-{number}",
         vcpus=2,
-        memory_mib=2**40,
+        memory_mib=512,
         image="debian",
+        spec=VmSpec(name=f"vm-{number}", vcpus=2, memory_mib=512, image="debian"),
         desired=Desired.RUNNING,
         phase=VmPhase.RUNNING,
         created_at=NOON,
@@ -137,11 +153,40 @@ async def active(world: World) -> ProjectionStore:
     return world.store
 
 
+def a_full_vm() -> VmView:
+    """A VM every column of which holds something, floats and text that is no ASCII among it."""
+    disks = (Disk(name="data", size_mib=1024), Disk(name="root", base="debian", storage="fast"))
+    asked = vm(1).spec.model_copy(
+        update={
+            "disks": disks,
+            "nics": (Nic(network="br0", mac="52:54:00:00:00:01"),),
+            "agent_wait_s": 0.1,
+            "on_io_error": ErrorPolicy.KILL,
+        }
+    )
+    failure = StartFailure(step=Step.DEVICES, code=FailureCode.DISK, message="kein Platz für “data”")
+    return vm(
+        1,
+        host_id=HostId(UUID(int=7)),
+        generation=Generation(3),
+        last_stop="crashed: “ü” \\u0000",
+        spec=asked,
+        running=vm(1).spec,
+        phase=VmPhase.PAUSED,
+        pause_cause=PauseCause.NO_SPACE,
+        responding=False,
+        agent=True,
+        effective=an_effective(),
+        last_failure=LastFailure(message="no", failures=(failure,), log_tail="qemu: ü\n"),
+    )
+
+
 async def test_whole_rows_come_back_as_they_were_written(world: World) -> None:
     store = await active(world)
     versions = Versions(roost="0.1.0", hypervisor="qemu", libvirt="9.0.0", qemu="7.2.0", kernel="6.1")
-    full_vm = vm(1, host_id=HostId(UUID(int=7)), generation=Generation(3), last_stop="crashed: “ü” \\u0000")
-    full_host = host(7, versions=versions, boot_id="b", reported_at=NOON, vcpus=2**40)
+    full_vm = a_full_vm()
+    machine = MachineFacts(networks=("br0",), hugepages=(HugePages(size_kib=2048, total=2, free=1),))
+    full_host = host(7, versions=versions, boot_id="b", machine=machine, reported_at=NOON, vcpus=2**40)
     ended = operation(
         9,
         state=OperationState.FAILED,
@@ -152,6 +197,7 @@ async def test_whole_rows_come_back_as_they_were_written(world: World) -> None:
     )
     await store.advance(turn(0, 4, full_vm, full_host, ended, steps=[step(9, 4), step(9, 3)]))
     assert await world.known.vm(full_vm.vm_id) == full_vm
+    assert list(await world.known.vms()) == [full_vm]
     assert await world.known.host(full_host.host_id) == full_host
     assert await world.known.operation(ended.operation_id) == ended
     assert list(await world.known.steps(ended.operation_id)) == [step(9, 3), step(9, 4)]
@@ -286,6 +332,8 @@ async def test_hosts_are_listed_by_id(world: World) -> None:
     await store.advance(turn(0, 1, host(3), host(1), host(2)))
     assert list(await world.known.hosts()) == [host(1), host(2), host(3)]
     assert list(await world.known.hosts(after=HostId(UUID(int=1)), limit=1)) == [host(2)]
+    assert list(await world.known.hosts(name="host-3")) == [host(3)]
+    assert list(await world.known.hosts(name="none")) == []
 
 
 async def test_operations_are_listed_youngest_first_page_by_page(world: World) -> None:

@@ -13,7 +13,7 @@ from infra.readmodel.port import Fenced
 from infra.readmodel.postgres import PostgresReadModel
 from infra.readmodel.writer import PostgresProjectionStore
 from infra.runtime.errors import Unavailable
-from tests.contract.test_readmodel import logged, operation, turn
+from tests.contract.test_readmodel import NOON, logged, operation, turn, vm
 from tests.support.eventually import eventually
 
 
@@ -77,4 +77,25 @@ async def test_a_lock_whose_connection_was_lost_is_lost(postgres_engine: AsyncEn
         await store.advance(turn(0, 1))
     assert await store.acquire()
     await store.advance(turn(0, 1))
+    await store.release()
+
+
+async def test_a_row_of_the_last_release_is_read_and_written_anew(postgres_engine: AsyncEngine) -> None:
+    """It knew neither a spec nor anything of the run: its statements leave out those columns."""
+    async with transaction(postgres_engine) as connection:
+        await connection.execute(
+            text(
+                "INSERT INTO vms (vm_id, name, vcpus, memory_mib, image, desired, phase, generation,"
+                " created_at, changed_at, ctl_seq, seq)"
+                " VALUES (:id, 'vm-1', 2, 512, 'debian', 'running', 'running', 0, :noon, :noon, 1, 1)"
+            ),
+            {"id": vm(1).vm_id, "noon": NOON},
+        )
+    reads = PostgresReadModel(postgres_engine)
+    assert list(await reads.vms()) == [await reads.vm(vm(1).vm_id)] == [vm(1)]
+    store = PostgresProjectionStore(postgres_engine)
+    assert await store.acquire()
+    await store.advance(turn(0, 1, vm(1), fold=lambda rows: (rows, ())))
+    async with transaction(postgres_engine) as connection:
+        assert await connection.scalar(text("SELECT spec->>'name' FROM vms")) == "vm-1"
     await store.release()

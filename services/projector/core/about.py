@@ -4,7 +4,7 @@ from dataclasses import dataclass
 from typing import assert_never
 from uuid import UUID
 
-from events.commands import CreateVm, DeleteVm, StartVm, StopVm
+from events.commands import Command
 from events.envelope import Message
 from events.events import (
     ClaimReleased,
@@ -15,21 +15,19 @@ from events.events import (
     HostRegistered,
     HostReleased,
     HostReserved,
+    VmActionRequested,
     VmCreated,
     VmDeleted,
     VmDesired,
+    VmLiveUpdated,
     VmPlaced,
     VmReleased,
     VmStopRequested,
+    VmUpdated,
 )
 from events.facts import (
     HostReported,
-    VmBooting,
-    VmRunning,
-    VmStartFailed,
-    VmStarting,
-    VmStopped,
-    VmStopping,
+    RunFact,
 )
 from events.ids import HostId, VmId
 from events.subjects import parse_event
@@ -48,10 +46,18 @@ NOBODY = About()
 
 def about(message: Message) -> About:
     """Tell which VM and which host *message* speaks of."""
+    if isinstance(message, Command):
+        return About(message.vm_id)
     match message:
-        case CreateVm() | StartVm() | StopVm() | DeleteVm():
-            return About(message.vm_id)
-        case VmCreated() | VmStopRequested() | VmDeleted() | CommandJoined():
+        case (
+            VmCreated()
+            | VmStopRequested()
+            | VmActionRequested()
+            | VmUpdated()
+            | VmLiveUpdated()
+            | VmDeleted()
+            | CommandJoined()
+        ):
             placed = message.vm.placement
             return About(message.vm.vm_id, placed.host_id if placed is not None else None)
         case VmPlaced() | VmReleased():
@@ -66,7 +72,7 @@ def about(message: Message) -> About:
             return About(message.entry.vm_id)
         case ClaimTaken() | ClaimReleased():
             return About(message.owner)
-        case VmStarting() | VmBooting() | VmRunning() | VmStopping() | VmStopped() | VmStartFailed():
+        case RunFact():
             return About(message.vm_id, message.host_id)
         case HostReported():
             return About(host_id=message.host_id)

@@ -9,7 +9,7 @@ from collections import ChainMap
 from collections.abc import Iterable, Sequence
 from typing import assert_never
 
-from events.commands import Command, CreateVm, DeleteVm, StartVm, StopVm
+from events.commands import Command
 from events.events import (
     ClaimReleased,
     ClaimTaken,
@@ -19,31 +19,25 @@ from events.events import (
     HostRegistered,
     HostReleased,
     HostReserved,
+    VmActionRequested,
     VmCreated,
     VmDeleted,
     VmDesired,
+    VmLiveUpdated,
     VmPlaced,
     VmReleased,
     VmStopRequested,
+    VmUpdated,
 )
-from events.facts import (
-    HostReported,
-    VmBooting,
-    VmFact,
-    VmRunning,
-    VmStartFailed,
-    VmStarting,
-    VmStopped,
-    VmStopping,
-)
+from events.facts import HostReported, RunFact, VmFact
 from events.host import Host
 from events.ids import CommandId, HostId, VmId
 from events.subjects import parse_event
-from events.values import Placement, VmPhase, VmSpec
 from events.views import HostView, Keys, OperationState, OperationView, Rows, StepView, VmView
-from events.vm import Vm, is_current, phase_of
+from events.vm import Vm
 from services.projector.core.about import about, about_subject
 from services.projector.core.reading import Seen
+from services.projector.core.vms import decided, reported
 
 
 def reads(batch: Iterable[Seen]) -> Keys:
@@ -79,15 +73,25 @@ def fold(rows: Rows, batch: Iterable[Seen]) -> tuple[Rows, Sequence[StepView]]:
 def project(rows: Rows, seen: Seen) -> Rows:
     """Say which of *rows* one event changes, and to what."""
     message = seen.message
+    if isinstance(message, Command):
+        return Rows(operations=_accepted(rows, seen, message))
     match message:
-        case CreateVm() | StartVm() | StopVm() | DeleteVm():
-            return Rows(operations=_accepted(rows, seen, message))
-        case VmCreated() | VmPlaced() | VmStopRequested() | VmReleased() | VmDeleted() | CommandJoined():
+        case (
+            VmCreated()
+            | VmPlaced()
+            | VmStopRequested()
+            | VmActionRequested()
+            | VmUpdated()
+            | VmLiveUpdated()
+            | VmReleased()
+            | VmDeleted()
+            | CommandJoined()
+        ):
             return Rows(vms=_decided(rows, seen, message.vm), operations=_led_to(rows, seen))
         case CommandEnded():
             vms = _decided(rows, seen, message.vm) if message.vm is not None else {}
             return Rows(vms=vms, operations=_end(rows, seen, message))
-        case VmStarting() | VmBooting() | VmRunning() | VmStopping() | VmStopped() | VmStartFailed():
+        case RunFact():
             return Rows(vms=_reported(rows, seen, message), operations=_led_to(rows, seen))
         case HostRegistered() | HostCapacityChanged() | HostReserved() | HostReleased():
             return Rows(hosts=_counted(rows, seen, message.host), operations=_led_to(rows, seen))
@@ -100,77 +104,12 @@ def project(rows: Rows, seen: Seen) -> Rows:
 
 
 def _decided(rows: Rows, seen: Seen, vm: Vm) -> dict[VmId, VmView]:
-    """Follow the whole state that the control plane has written."""
-    before = rows.vms.get(vm.vm_id)
-    placed_anew = isinstance(seen.message, VmPlaced)
-    view = VmView(
-        vm_id=vm.vm_id,
-        name=vm.spec.name,
-        vcpus=vm.spec.vcpus,
-        memory_mib=vm.spec.memory_mib,
-        image=vm.spec.image,
-        desired=vm.desired,
-        phase=_phase(vm, before),
-        host_id=vm.placement.host_id if vm.placement is not None else None,
-        generation=vm.generation,
-        last_stop=before.last_stop if before is not None and not placed_anew else None,
-        created_at=before.created_at if before is not None else seen.envelope.time,
-        changed_at=seen.envelope.time,
-        ctl_seq=seen.seq,
-        seq=seen.seq,
-    )
-    return {vm.vm_id: view}
-
-
-def _phase(vm: Vm, before: VmView | None) -> VmPhase:
-    """Tell the phase after a decision, which knows nothing of what the host has reported: the row does."""
-    unseen = phase_of(vm, None)
-    if before is None or vm.placement is None or _vm_of(before).placement != vm.placement:
-        return unseen
-    if unseen is VmPhase.DELETED:
-        return unseen
-    # The same placement: the last report still holds, and only a new wish to stop changes what it means.
-    if before.phase is VmPhase.STOPPED or before.desired is vm.desired:
-        return before.phase
-    return unseen
+    return {vm.vm_id: decided(rows.vms.get(vm.vm_id), seen, vm)}
 
 
 def _reported(rows: Rows, seen: Seen, fact: VmFact) -> dict[VmId, VmView]:
-    """Follow what the placed host has seen in this generation; anybody else's report is too late."""
-    before = rows.vms.get(fact.vm_id)
-    if before is None or not is_current(_vm_of(before), fact):
-        return {}
-    changes = {
-        "phase": phase_of(_vm_of(before), fact),
-        "last_stop": _why_stopped(fact) or before.last_stop,
-        "changed_at": seen.envelope.time,
-        "seq": seen.seq,
-    }
-    return {fact.vm_id: before.model_copy(update=changes)}
-
-
-def _why_stopped(fact: VmFact) -> str | None:
-    match fact:
-        case VmStopped():
-            return fact.cause.value
-        case VmStartFailed():
-            return fact.message
-        case VmStarting() | VmBooting() | VmRunning() | VmStopping():
-            return None
-        case _:
-            assert_never(fact)
-
-
-def _vm_of(row: VmView) -> Vm:
-    """Give the VM of *row*, as far as its phase and what is current depend on it."""
-    placed = row.host_id is not None
-    return Vm(
-        vm_id=row.vm_id,
-        spec=VmSpec(name=row.name, vcpus=row.vcpus, memory_mib=row.memory_mib, image=row.image),
-        desired=row.desired,
-        generation=row.generation,
-        placement=Placement(host_id=row.host_id, generation=row.generation) if placed else None,
-    )
+    row = reported(rows.vms.get(fact.vm_id), seen, fact)
+    return {} if row is None else {fact.vm_id: row}
 
 
 def _counted(rows: Rows, seen: Seen, host: Host) -> dict[HostId, HostView]:
@@ -198,6 +137,7 @@ def _host_reported(rows: Rows, seen: Seen, report: HostReported) -> dict[HostId,
         "physical_memory_mib": report.memory_mib,
         "versions": report.versions,
         "boot_id": report.boot_id,
+        "machine": report.machine,
         "reported_at": seen.envelope.time,
         "seq": seen.seq,
     }

@@ -20,9 +20,11 @@ from events import subjects
 from events.codec import encode
 from events.commands import Command, CreateVm
 from events.envelope import Origin, Sealed
-from events.events import CommandEnded, Event, Outcome, VmCreated
+from events.events import CommandEnded, Event, Outcome, VmCreated, VmPlaced
+from events.facts import PauseCause, RunFact, VmBooting, VmPaused
 from events.ids import CommandId, EventId, Seq, VmId
-from events.values import Desired, VmSpec
+from events.spec import VmSpec
+from events.values import Desired, VmPhase
 from events.views import OperationState
 from events.vm import Vm
 from infra.deploy.identities import seed_file
@@ -35,6 +37,18 @@ from infra.readmodel.engine import make_engine
 from infra.readmodel.postgres import PostgresReadModel
 from infra.runtime.errors import Unavailable
 from infra.runtime.ids import random_id
+from tests.compat.make_samples import (
+    COMMAND,
+    FULL_SPEC,
+    GENERATION,
+    HOST,
+    PLACEMENT,
+    RUNNING_VM,
+    SPEC,
+    VM,
+    messages,
+)
+from tests.support.builders import an_effective
 from tests.support.eventually import eventually as wait_until
 from tests.support.postgres import PostgresServer
 from tests.support.stack import NatsServer
@@ -202,6 +216,37 @@ async def test_what_nobody_can_read_is_parked_and_the_stream_goes_on(world: Worl
         assert base64.b64decode(letter["raw"]) == bad.body
         (logged,) = await world.known.history(vm_id=VmId(UUID(int=9)), after=Seq(0))
         assert (logged.seq, logged.event_id, logged.body) == (bad_seq, bad.event_id, None)
+
+
+async def test_every_type_of_the_language_is_projected_and_none_is_parked(world: World) -> None:
+    """In the order of the samples, then the facts of a run once more on a VM that is placed."""
+    told = list(messages())
+    again = [(subjects.vm_ctl(VM), placed()), *((at, one) for at, one in told if isinstance(one, RunFact))]
+    end = VmBooting(vm_id=VM, host_id=HOST, generation=GENERATION, effective=an_effective())
+    no_space = {"cause": PauseCause.NO_SPACE, "responding": False}
+    pause = VmPaused(vm_id=VM, host_id=HOST, generation=GENERATION, **no_space)
+    fact = subjects.vm_fact(VM, HOST)
+    for subject, message in [*told, *again, (fact, end), (fact, pause)]:
+        log = world.cmd if isinstance(message, Command) else world.evt
+        id_ = random_id()
+        operation = CommandId(id_) if log is world.cmd else COMMAND
+        at = subjects.command(VM, operation) if log is world.cmd else subject
+        await log.append([sealed(at, message, operation, id_)], {})
+    async with world.projector():
+        await world.position_is("EVT", await world.evt.last_seq())
+        await world.position_is("CMD", await world.cmd.last_seq())
+    assert await world.dead.last_seq() == 0
+    row = await world.known.vm(VM)
+    assert row is not None
+    assert (row.phase, row.pause_cause, row.responding) == (VmPhase.PAUSED, PauseCause.NO_SPACE, False)
+    assert (row.spec, row.running) == (FULL_SPEC, SPEC)
+    assert row.effective == an_effective()
+    assert row.last_failure is not None
+
+
+def placed() -> VmPlaced:
+    """The VM of the samples, on its host in its generation, with all that a VM can have."""
+    return VmPlaced(vm=RUNNING_VM, placement=PLACEMENT, considered=1)
 
 
 async def test_postgresql_killed_and_started_again_while_events_flow(world: World) -> None:

@@ -14,7 +14,8 @@ from events.envelope import Message, Origin, Sealed
 from events.events import ClaimTaken, CommandEnded, Outcome, VmCreated, VmPlaced
 from events.facts import HostReported, VmRunning, VmStartFailed
 from events.ids import CommandId, EventId, Generation, HostId, Seq, VmId
-from events.values import Desired, Placement, Versions, VmSpec
+from events.spec import VmSpec
+from events.values import Desired, Placement, Versions
 from events.vm import Vm
 from services.projector.core.reading import logged, read
 
