@@ -22,6 +22,9 @@ values (50, and 10 s) five messages a second from one host held up every decisio
 flood, which holds them up by its mere mass (measured: 2,000 a second delayed a decision by 0.7 s at most).
 """
 
+_HOST_SIGNALS = (subjects.HEARTBEATS, subjects.STATISTICS)
+"""What hosts say to whoever listens; nothing of it is stored."""
+
 _CONSUMER_USE = (
     "$JS.API.CONSUMER.CREATE.{0}.>",
     "$JS.API.CONSUMER.DELETE.{0}.*",
@@ -55,7 +58,7 @@ def _service(name: str) -> dict[str, list[str]]:
         "bootstrap": [">"],
         "scheduler": [subjects.HEARTBEATS],
         "projector": [],
-        "api": [subjects.HEARTBEATS, "ended.*"],
+        "api": [*_HOST_SIGNALS, "ended.*"],
         "auditor": [],
     }
     return {"publish": publish[name], "subscribe": [f"_INBOX_{name}.>", *subscribe[name]]}
@@ -68,6 +71,7 @@ def _host(host_id: HostId) -> dict[str, list[str]]:
             f"evt.vm.*.{host_id}",
             subjects.host_fact(host_id),
             subjects.heartbeat(host_id),
+            subjects.statistics(host_id),
             f"$JS.API.CONSUMER.MSG.NEXT.EVT.{consumer}",
             f"$JS.ACK.EVT.{consumer}.>",
         ],
@@ -95,11 +99,11 @@ def accounts(services: Mapping[str, str], hosts: Mapping[HostId, str]) -> dict[s
             "jetstream": "enabled",
             "users": [_user(key, _service(name)) for name, key in services.items()],
             "exports": [{**export, "accounts": ["HOSTS"]} for export in _HOST_SERVICES],
-            "imports": [{"stream": {"account": "HOSTS", "subject": subjects.HEARTBEATS}}],
+            "imports": [{"stream": {"account": "HOSTS", "subject": subject}} for subject in _HOST_SIGNALS],
         },
         "HOSTS": {
             "users": [_user(key, _host(host_id)) for host_id, key in sorted(hosts.items())],
-            "exports": [{"stream": subjects.HEARTBEATS, "accounts": ["ORCH"]}],
+            "exports": [{"stream": subject, "accounts": ["ORCH"]} for subject in _HOST_SIGNALS],
             "imports": [
                 {"service": {"account": "ORCH", "subject": export["service"]}} for export in _HOST_SERVICES
             ],

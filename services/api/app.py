@@ -10,7 +10,17 @@ from infra.runtime.clock import Clock
 from services.api import errors
 from services.api.document import described
 from services.api.edge import Edge
-from services.api.routes import events, hosts, operations, published, system, vms
+from services.api.routes import (
+    actions,
+    events,
+    hosts,
+    metrics,
+    operations,
+    published,
+    statistics,
+    system,
+    vms,
+)
 
 API = "/api/v1"
 
@@ -29,9 +39,10 @@ def make_app(new_id: Callable[[], UUID], clock: Clock) -> FastAPI:
         middleware=[Middleware(Edge, new_id=new_id, clock=clock)],
     )
     errors.install(app)
-    for room in (vms, hosts, operations, events):
+    for room in (vms, actions, hosts, operations, events, statistics):
         app.include_router(room.router, prefix=API)
     app.include_router(system.router)
+    app.include_router(metrics.router)
     app.include_router(published.router)
     described(app)
     return app

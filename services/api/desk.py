@@ -11,7 +11,7 @@ from events.commands import Command, CreateVm
 from events.envelope import Origin, Sealed
 from events.ids import CommandId, EventId, Seq, command_id
 from events.values import VmPhase
-from events.views import OperationState, OperationView
+from events.views import OperationState, OperationView, VmView
 from infra.eventlog.port import Conflict, EventLog, LogFull, Recorded, Signals, Write
 from infra.readmodel.port import ReadModel
 from infra.runtime.errors import Unavailable
@@ -25,6 +25,14 @@ RETRY_AFTER = {"Retry-After": "1"}
 
 TRUST_AFTER_S = 1.0
 """How long the read model may take to know the VM; a PostgreSQL that hangs must not delay a stop for long."""
+
+
+Check = Callable[[VmView], None]
+"""What a command must meet at the door, given the row of its VM; raises Problem."""
+
+
+def anything(_: VmView) -> None:
+    """Ask nothing more of a VM than to be there."""
 
 
 @dataclass(frozen=True)
@@ -59,19 +67,20 @@ class Desk:
         self._reads = reads
         self._now = now
 
-    async def take(self, ask: Ask, command: Command) -> OperationView:
+    async def take(self, ask: Ask, command: Command, check: Check = anything) -> OperationView:
         """Store *command* unless it is stored already; give its operation, ended if that came in time.
 
-        Raises Problem: no_such_vm, key_reused, log_unavailable, log_full.
+        A repetition is not checked again: its VM has changed since, perhaps by this very command.
+        Raises Problem: no_such_vm, key_reused, log_unavailable, log_full, and what *check* raises.
         """
-        known = await self._known(ask, command)
+        known = await self._known(ask, command, check)
         if not ask.wait_s or (known is not None and known.state.ended):
             return await self._hand_in(ask, command, known)
         async with watching(self._signals, self._reads, ask.command_id) as watch:
             accepted = await self._hand_in(ask, command, known)
             return await watch.until_ended(ask.wait_s) or accepted
 
-    async def _known(self, ask: Ask, command: Command) -> OperationView | None:
+    async def _known(self, ask: Ask, command: Command, check: Check) -> OperationView | None:
         """Give the operation if this is a repetition; else make sure that there is such a VM, or may be.
 
         With the read model away a command is taken on trust: whether the VM exists is then the
@@ -90,8 +99,10 @@ class Desk:
                 if isinstance(command, CreateVm):
                     return None
                 vm = vm or await soon(lambda: self._reads.vm(command.vm_id))
-                exists = vm is not None and vm.phase is not VmPhase.DELETED
-                if exists or (vm is None and await may_exist(self._reads, self._events, command.vm_id)):
+                if vm is not None and vm.phase is not VmPhase.DELETED:
+                    check(vm)
+                    return None
+                if vm is None and await may_exist(self._reads, self._events, command.vm_id):
                     return None
         except (Unavailable, TimeoutError):
             return None

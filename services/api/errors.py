@@ -9,6 +9,7 @@ from starlette.exceptions import HTTPException
 
 from events.codes import Code
 from infra.runtime.errors import Unavailable
+from services.api.core.bodies import ProblemAnswer
 from services.api.core.faults import faults, summary
 from services.api.core.problems import Problem, answer_of
 
@@ -18,7 +19,7 @@ PROBLEM_JSON = "application/problem+json"
 def problem_response(problem: Problem, request_id: str) -> Response:
     """Write *problem*; what does not apply is left out."""
     answer = answer_of(problem, request_id)
-    content = answer.model_dump_json(exclude_none=True, exclude=_empty(answer.refusals, answer.errors))
+    content = answer.model_dump_json(exclude_none=True, exclude=_empty(answer))
     return Response(content, answer.status, problem.headers, PROBLEM_JSON)
 
 
@@ -62,5 +63,5 @@ def _translated(request: Request, err: HTTPException) -> Problem:
             return Problem(Code.BAD_REQUEST, {"reason": err.detail}, status=status, headers=headers)
 
 
-def _empty(refusals: object, errors: object) -> set[str]:
-    return {name for name, value in (("refusals", refusals), ("errors", errors)) if not value}
+def _empty(answer: ProblemAnswer) -> set[str]:
+    return {name for name in ("refusals", "failures", "errors") if not getattr(answer, name)}

@@ -52,6 +52,19 @@ async def host_named(reads: ReadModel, text: str) -> HostView:
     return found
 
 
+async def host_called(reads: ReadModel, text: str) -> HostId:
+    """Give the id of the host with the id or the name *text*; raises Problem no_such_host, bad_request."""
+    host_id = ids.read_host(text)
+    if host_id is not None:
+        return (await host_named(reads, text)).host_id
+    found = await reads.hosts(name=text, limit=2)
+    if not found:
+        raise Problem(Code.NO_SUCH_HOST, {"host": text})
+    if len(found) > 1:
+        raise Problem(Code.BAD_REQUEST, {"reason": f"host: several hosts are called {text}; give an id"})
+    return found[0].host_id
+
+
 async def operation_named(reads: ReadModel, text: str) -> OperationView:
     """Read the operation with the id *text*; raises Problem no_such_operation."""
     operation_id = ids.read_operation(text)

@@ -27,6 +27,7 @@ from services.api.parts import Parts
 from services.api.pulse import Pulse
 from services.api.server import bind, serve
 from services.api.settings import ApiSettings
+from services.api.statistics import Statistics
 
 NAME = "api"
 NATS, POSTGRES, MIGRATIONS = "NATS", "PostgreSQL", "migrations"
@@ -52,6 +53,8 @@ async def build(
     signals = NatsSignals(client)
     pulse = Pulse(clock)
     await persist(health, NATS, lambda: signals.listen(subjects.HEARTBEATS, pulse.heard))
+    statistics = Statistics(clock)
+    await persist(health, NATS, lambda: signals.listen(subjects.STATISTICS, statistics.heard))
 
     async def migrated() -> None:
         if await pending(engine):
@@ -71,6 +74,7 @@ async def build(
         reads=reads,
         signals=signals,
         pulse=pulse,
+        statistics=statistics,
         credentials=credentials,
         probes={
             NATS: events.last_seq,

@@ -12,6 +12,7 @@ from infra.readmodel.port import ReadModel
 from services.api.core.rights import Credentials
 from services.api.desk import Desk
 from services.api.pulse import Pulse
+from services.api.statistics import Statistics
 
 Probe = Callable[[], Awaitable[object]]
 """Ask one thing that this process needs; raises Unavailable when it does not answer."""
@@ -25,6 +26,7 @@ class Parts:
     reads: ReadModel
     signals: Signals
     pulse: Pulse
+    statistics: Statistics
     credentials: Credentials
     probes: Mapping[str, Probe]
     new_id: Callable[[], UUID]

@@ -40,6 +40,21 @@ class Amount(click.ParamType[float, str]):
             self.fail(str(err), param, ctx)
 
 
+class Form(click.ParamType[Body, str]):
+    """A text of several parts, read by *read*."""
+
+    def __init__(self, name: str, read: Callable[[str], Body]) -> None:
+        self.name = name
+        self._read = read
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Body:
+        """Read *value*; a usage error says what is possible."""
+        try:
+            return self._read(value)
+        except ValueError as err:
+            self.fail(str(err), param, ctx)
+
+
 DURATION = Amount("duration", seconds)
 MEMORY = Amount("memory", memory_mib)
 

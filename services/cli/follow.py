@@ -12,7 +12,18 @@ from services.cli.failure import Failure
 LOOK_S = 1.0
 """How long one request waits for the end; steps are shown, and the clock moves, this often."""
 PAUSE_S = 0.2
-DONE = {"create": "created", "start": "started", "stop": "stopped", "delete": "deleted"}
+DONE = {
+    "create": "created",
+    "start": "started",
+    "stop": "stopped",
+    "power-off": "powered off",
+    "reboot": "rebooted",
+    "reset": "reset",
+    "pause": "paused",
+    "resume": "resumed",
+    "update": "updated",
+    "delete": "deleted",
+}
 
 
 class StillRunning(Exception):

@@ -15,6 +15,7 @@ from services.cli.host import host
 from services.cli.operation import op
 from services.cli.printing import document
 from services.cli.session import Session, output_option
+from services.cli.statistics import host_stats, vm_stats
 from services.cli.vm import vm
 
 EPILOG = f"""\b
@@ -38,6 +39,8 @@ def cli(session: Session, url: str | None, *, debug: bool) -> None:
     session.url, session.debug = url, debug
 
 
+vm.add_command(vm_stats)
+host.add_command(host_stats)
 for _command in (vm, host, op, events, version, help_):
     cli.add_command(_command)
 for _name in PROGRAMS:

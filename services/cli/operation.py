@@ -59,4 +59,4 @@ def wait(session: Session, op: str, timeout_s: float) -> None:
     """Wait until an operation has ended."""
     doing = f"wait for operation {op}"
     found = session.client.get(doing, f"/operations/{naming.operation_id(session.client, doing, op)}")
-    stay(session, f"{found['verb']} {columns.target(found)}", found, timeout_s)
+    stay(session, f"{columns.verb(found['verb'])} {columns.target(found)}", found, timeout_s)

@@ -13,6 +13,7 @@ _COLOURS: Mapping[str, str] = {
     "running": "green",
     "succeeded": "green",
     "up": "green",
+    "paused": "yellow",
     "starting": "yellow",
     "booting": "yellow",
     "stopping": "yellow",
@@ -65,5 +66,5 @@ def _rich_table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
     for name in head:
         made.add_column(name, overflow="fold")
     for row in rows:
-        made.add_row(*(rich_text.Text(cell, style=_COLOURS.get(cell, "")) for cell in row))
+        made.add_row(*(rich_text.Text(cell, style=_COLOURS.get(cell.partition(" ")[0], "")) for cell in row))
     console.print(made)

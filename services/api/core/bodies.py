@@ -1,4 +1,4 @@
-"""The bodies that enter and leave. What is here is published in docs/openapi.json and only grows."""
+"""The bodies that leave. What is here is published in docs/openapi.json and only grows."""
 
 from datetime import datetime
 from typing import Any, Literal
@@ -7,30 +7,14 @@ from uuid import UUID
 from pydantic import BaseModel, ConfigDict, Field
 
 from events.codes import Code
-from events.commands import GRACE_S_DEFAULT
+from events.effective import Effective, StartFailure
 from events.events import Refusal
-from events.values import GRACE_S_MAX, Desired, Versions, VmPhase, VmSpec
-from events.views import OperationState
-from events.vm import Verb
-
-
-class _In(BaseModel):
-    """A request body: an unknown or mistyped field is a mistake of the caller, and said so."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid", strict=True)
-
-
-class CreateVmBody(VmSpec):
-    """What VM is wanted. It is created stopped; start it with its `start` action."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid", strict=True)
-
-
-class StopVmBody(_In):
-    """How to stop."""
-
-    grace_s: float = Field(default=GRACE_S_DEFAULT, ge=0, le=GRACE_S_MAX)
-    """Seconds that the guest may take to shut down before it is powered off; 0: power off at once."""
+from events.facts import PauseCause
+from events.machine import MachineFacts
+from events.spec import VmSpec
+from events.values import Desired, Versions, VmPhase
+from events.views import LastFailure, OperationState
+from events.vm import Verb, Verdict
 
 
 class _Out(BaseModel):
@@ -57,6 +41,8 @@ class ProblemBody(_Out):
     hint: str
     refusals: list[Refusal] = Field(default_factory=list)
     """For `no_host_fits`: what each host lacks."""
+    failures: list[StartFailure] = Field(default_factory=list)
+    """For `hypervisor_refused`: all that the host found wrong with the start, step by step."""
 
 
 class ProblemAnswer(ProblemBody):
@@ -90,6 +76,31 @@ class VmBody(_Out):
     created_at: datetime
     changed_at: datetime
     allowed_verbs: list[Verb]
+    spec: VmSpec
+    """All that was asked for."""
+    pending_changes: list[str]
+    """The fields of `spec` that the running VM does not have yet: it takes them over with its next start."""
+    pause_cause: PauseCause | None
+    """Why it is paused."""
+    responding: bool
+    """False: the hypervisor gave no answer about this guest in time."""
+    agent: bool
+    """Whether the guest's agent has its channel open."""
+
+
+class VmDetail(VmBody):
+    """One VM with what its host has told of its run."""
+
+    effective: Effective | None
+    """What the hypervisor made of it; while it is stopped: of its last run. None: no run was read back."""
+    last_failure: LastFailure | None
+    """Why its last start failed; None once it was placed again."""
+
+
+class VerbsBody(_Out):
+    """What each verb means in each phase; a verb on a deleted VM is `no_such_vm`."""
+
+    verbs: dict[Verb, dict[VmPhase, Verdict]]
 
 
 class VmPage(_Out):
@@ -127,6 +138,8 @@ class HostBody(_Out):
     cores: int
     physical_memory_mib: int
     versions: Versions | None
+    machine: MachineFacts | None
+    """None until a daemon of this release has reported it."""
     reported_at: datetime | None
 
 

@@ -4,6 +4,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, Literal, cast, get_args
 
 from events.codes import Code
+from events.spec import Bridge, Mac, Printable, Token
 from events.values import NAME_PATTERN
 from services.api.core.bodies import Fault
 from services.api.core.problems import Problem
@@ -12,8 +13,18 @@ _Where = Literal["body", "query", "path", "header"]
 
 KEY_PATTERN = r"^[\x21-\x7e]+$"
 
+
+def _pattern(kind: Any) -> str:
+    """Give the pattern of an annotated string of the language."""
+    return str(get_args(kind)[1].pattern)
+
+
 _PATTERNS: Mapping[str, str] = {
     NAME_PATTERN: "use 1 to 63 lower-case letters, digits and hyphens; begin and end with a letter or digit",
+    _pattern(Token): "use 1 to 64 letters, digits and ._+- and begin with a letter or digit",
+    _pattern(Bridge): "use 1 to 15 letters, digits and ._- and begin with a letter or digit: a bridge's name",
+    _pattern(Mac): "use six pairs of lower-case hexadecimal digits such as 52:54:00:12:34:56, none multicast",
+    _pattern(Printable): "use printable ASCII characters",
     KEY_PATTERN: "use 1 to 255 visible ASCII characters without spaces",
 }
 

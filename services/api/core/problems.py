@@ -1,16 +1,20 @@
 """Turn a code and its facts into a problem that reads well."""
 
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Any, TypeVar
 
 from pydantic import TypeAdapter, ValidationError
 
 from events import codes
 from events.codes import CATALOGUE, Code
+from events.effective import StartFailure
 from events.events import Refusal
 from services.api.core.bodies import Fault, ProblemAnswer, ProblemBody
 
+T = TypeVar("T")
+
 _REFUSALS = TypeAdapter(list[Refusal])
+_FAILURES = TypeAdapter(list[StartFailure])
 
 
 class Problem(Exception):
@@ -38,7 +42,7 @@ class Problem(Exception):
 
 def body_of(code: Code, facts: Mapping[str, Any]) -> ProblemBody:
     """Say what *code* means with these *facts*."""
-    told = {name: _told(value) for name, value in facts.items()}
+    told = {name: _told(name, value) for name, value in facts.items()}
     return ProblemBody(
         type=f"/docs/errors#{code}",
         title=CATALOGUE[code].title,
@@ -46,7 +50,8 @@ def body_of(code: Code, facts: Mapping[str, Any]) -> ProblemBody:
         detail=codes.detail(code, told),
         code=code,
         hint=codes.hint(code, told),
-        refusals=_refusals(facts),
+        refusals=_listed(_REFUSALS, facts.get("refusals", [])),
+        failures=_listed(_FAILURES, facts.get("failures", [])),
     )
 
 
@@ -60,14 +65,15 @@ def answer_of(problem: Problem, request_id: str) -> ProblemAnswer:
     )
 
 
-def _told(value: object) -> object:
+def _told(name: str, value: object) -> object:
+    """Write a fact for people; a verb as the paths of the API and the command line spell it."""
     if isinstance(value, list | tuple):
-        return ", ".join(str(one) for one in value) or "nothing"
-    return value
+        return ", ".join(str(_told(name, one)) for one in value) or "nothing"
+    return value.replace("_", "-") if name in {"verb", "allowed"} and isinstance(value, str) else value
 
 
-def _refusals(facts: Mapping[str, Any]) -> list[Refusal]:
+def _listed(adapter: TypeAdapter[list[T]], facts: object) -> list[T]:
     try:
-        return _REFUSALS.validate_python(facts.get("refusals", []))
+        return adapter.validate_python(facts)
     except ValidationError:
         return []  # A newer scheduler may say more than we can show; the sentence stands without it.

@@ -1,9 +1,12 @@
 """Turn rows into bodies."""
 
 from collections.abc import Mapping, Sequence
+from typing import Any
 
 from events.codes import Code, detail
+from events.commands import UpdateVm
 from events.ids import HostId
+from events.spec import changed_fields
 from events.values import Resources
 from events.views import HostView, LoggedEvent, OperationState, OperationView, StepView, VmView
 from events.vm import allowed_verbs
@@ -20,8 +23,12 @@ from services.api.core.bodies import (
     StepBody,
     Target,
     VmBody,
+    VmDetail,
 )
 from services.api.core.problems import body_of
+
+_SAME = VmBody.model_fields.keys() & VmView.model_fields.keys()
+"""What a VM's row and its body both call by the same name."""
 
 SILENT_AFTER_S = 6.0
 """Without a heartbeat for this long a host shows as silent. Hosts send one each second."""
@@ -29,25 +36,12 @@ SILENT_AFTER_S = 6.0
 
 def vm_body(vm: VmView, hosts: Mapping[HostId, str]) -> VmBody:
     """Show *vm*; *hosts* gives the names, and a host that is not in it goes by its id."""
-    host = None
-    if vm.host_id is not None:
-        shown = ids.show_host(vm.host_id)
-        host = HostName(id=shown, name=hosts.get(vm.host_id, shown))
-    return VmBody(
-        id=ids.show_vm(vm.vm_id),
-        name=vm.name,
-        phase=vm.phase,
-        desired=vm.desired,
-        vcpus=vm.vcpus,
-        memory_mib=vm.memory_mib,
-        image=vm.image,
-        host=host,
-        generation=vm.generation,
-        last_stop=vm.last_stop,
-        created_at=vm.created_at,
-        changed_at=vm.changed_at,
-        allowed_verbs=list(allowed_verbs(vm.phase)),
-    )
+    return VmBody(**_shown(vm, hosts))
+
+
+def vm_detail(vm: VmView, hosts: Mapping[HostId, str]) -> VmDetail:
+    """Show *vm* with what its host has told of its run."""
+    return VmDetail(**_shown(vm, hosts), effective=vm.effective, last_failure=vm.last_failure)
 
 
 def host_body(host: HostView, *, heartbeat_age_s: float | None, listened_s: float) -> HostBody:
@@ -70,6 +64,7 @@ def host_body(host: HostView, *, heartbeat_age_s: float | None, listened_s: floa
         cores=host.cores,
         physical_memory_mib=host.physical_memory_mib,
         versions=host.versions,
+        machine=host.machine,
         reported_at=host.reported_at,
     )
 
@@ -77,7 +72,6 @@ def host_body(host: HostView, *, heartbeat_age_s: float | None, listened_s: floa
 def operation_body(operation: OperationView) -> OperationBody:
     """Show *operation* without its steps."""
     failed = operation.state is OperationState.FAILED
-    idle = operation.state is OperationState.SUCCEEDED and operation.code is Code.ALREADY_SO
     return OperationBody(
         id=ids.show_operation(operation.operation_id),
         verb=operation.verb,
@@ -87,7 +81,7 @@ def operation_body(operation: OperationView) -> OperationBody:
         accepted_at=operation.accepted_at,
         ended_at=operation.ended_at,
         seq=operation.seq,
-        note=detail(Code.ALREADY_SO, operation.facts) if idle else None,
+        note=_note(operation),
         error=body_of(operation.code or Code.INTERNAL, operation.facts) if failed else None,
     )
 
@@ -96,6 +90,15 @@ def operation_detail(operation: OperationView, steps: Sequence[StepView]) -> Ope
     """Show *operation* with its *steps*."""
     shown = [StepBody(seq=one.seq, type=one.type, subject=one.subject, time=one.time) for one in steps]
     return OperationDetail(**dict(operation_body(operation)), steps=shown)
+
+
+def _note(operation: OperationView) -> str | None:
+    """Say that a success changed nothing; an update tells in its facts what it has changed."""
+    if operation.state is not OperationState.SUCCEEDED:
+        return None
+    if operation.verb == UpdateVm.VERB and operation.facts.get("changed") == []:
+        return "the VM is as it was asked to be already"
+    return detail(Code.ALREADY_SO, operation.facts) if operation.code is Code.ALREADY_SO else None
 
 
 def event_body(event: LoggedEvent) -> EventBody:
@@ -120,6 +123,20 @@ def event_page(events: Sequence[LoggedEvent], after: int) -> EventPage:
     return EventPage(
         items=[event_body(event) for event in events], next_after=events[-1].seq if events else after
     )
+
+
+def _shown(vm: VmView, hosts: Mapping[HostId, str]) -> dict[str, Any]:
+    host = None
+    if vm.host_id is not None:
+        shown = ids.show_host(vm.host_id)
+        host = HostName(id=shown, name=hosts.get(vm.host_id, shown))
+    return {
+        **{name: getattr(vm, name) for name in _SAME},
+        "id": ids.show_vm(vm.vm_id),
+        "host": host,
+        "allowed_verbs": list(allowed_verbs(vm.phase)),
+        "pending_changes": list(changed_fields(vm.running, vm.spec)) if vm.running is not None else [],
+    }
 
 
 def _host_state(heartbeat_age_s: float | None, listened_s: float) -> HostState:

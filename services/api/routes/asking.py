@@ -6,13 +6,15 @@ from fastapi import Depends, Header, Query, Request, Response
 
 from events.codes import CATALOGUE, Code
 from events.commands import Command
+from events.ids import VmId
 from events.views import OperationView
 from infra.runtime.errors import Unavailable
 from services.api.core import ids
 from services.api.core.bodies import OperationDetail, ProblemAnswer
 from services.api.core.faults import KEY_PATTERN
+from services.api.core.problems import Problem
 from services.api.core.render import operation_detail
-from services.api.desk import Ask
+from services.api.desk import Ask, Check, anything
 from services.api.lookup import steps_of
 from services.api.parts import Parts, PartsNeeded
 
@@ -65,12 +67,22 @@ def ask_of(request: Request, parts: PartsNeeded, wait: Wait = 0, idempotency_key
 Asked = Annotated[Ask, Depends(ask_of)]
 
 
-async def accept(parts: Parts, response: Response, ask: Ask, command: Command) -> OperationDetail:
+async def accept(
+    parts: Parts, response: Response, ask: Ask, command: Command, check: Check = anything
+) -> OperationDetail:
     """Hand *command* in and answer with its operation and where to find it."""
-    operation = await parts.desk.take(ask, command)
+    operation = await parts.desk.take(ask, command, check)
     response.headers["Location"] = f"/api/v1/operations/{ids.show_operation(operation.operation_id)}"
     response.headers["Idempotency-Key"] = ask.key
     return await _detail(parts, operation)
+
+
+def vm_id_of(text: str) -> VmId:
+    """Read the id of the VM that a command is for; raises Problem no_such_vm."""
+    found = ids.read_vm(text)
+    if found is None:
+        raise Problem(Code.NO_SUCH_VM, {"vm": text})
+    return found
 
 
 async def _detail(parts: Parts, operation: OperationView) -> OperationDetail:

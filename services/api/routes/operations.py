@@ -5,17 +5,15 @@ from typing import Annotated
 from fastapi import Query
 
 from events.codes import Code
-from events.ids import VmId
 from events.views import OperationView
 from services.api.access import guarded_router
 from services.api.core import ids
 from services.api.core.bodies import OperationDetail, OperationPage
 from services.api.core.faults import bad_cursor
-from services.api.core.problems import Problem
 from services.api.core.render import operation_body, operation_detail
 from services.api.lookup import operation_named, steps_of
 from services.api.parts import Parts, PartsNeeded
-from services.api.routes.asking import PAGE_DEFAULT, Cursor, Limit, Wait, reading
+from services.api.routes.asking import PAGE_DEFAULT, Cursor, Limit, Wait, reading, vm_id_of
 from services.api.watching import watching
 
 router = guarded_router("Operations")
@@ -32,7 +30,9 @@ async def list_operations(
     before = None if cursor is None else ids.read_operation(cursor)
     if cursor is not None and before is None:
         raise bad_cursor()
-    found = await parts.reads.operations(vm_id=_vm_id(vm), before=before, limit=limit + 1)
+    found = await parts.reads.operations(
+        vm_id=None if vm is None else vm_id_of(vm), before=before, limit=limit + 1
+    )
     shown = found[:limit]
     more = len(found) > limit
     return OperationPage(
@@ -59,12 +59,3 @@ async def _ended(parts: Parts, operation: OperationView, wait_s: float) -> Opera
         if now is not None and now.state.ended:
             return now
         return await watch.until_ended(wait_s) or operation
-
-
-def _vm_id(text: str | None) -> VmId | None:
-    if text is None:
-        return None
-    found = ids.read_vm(text)
-    if found is None:
-        raise Problem(Code.NO_SUCH_VM, {"vm": text})
-    return found

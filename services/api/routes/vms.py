@@ -5,18 +5,27 @@ from typing import Annotated
 from fastapi import Query, Response
 
 from events.codes import Code
-from events.commands import CreateVm, DeleteVm, StartVm, StopVm
-from events.ids import Seq, VmId, new_vm_id
-from events.values import VmSpec
+from events.commands import CreateVm, DeleteVm, UpdateVm
+from events.ids import Seq, new_vm_id
+from events.spec import VmSpec
 from services.api.access import guarded_router
 from services.api.core import ids
-from services.api.core.bodies import CreateVmBody, EventPage, OperationDetail, StopVmBody, VmBody, VmPage
+from services.api.core.bodies import EventPage, OperationDetail, VmDetail, VmPage
 from services.api.core.faults import bad_cursor
-from services.api.core.problems import Problem
-from services.api.core.render import event_page, vm_body
+from services.api.core.render import event_page, vm_body, vm_detail
+from services.api.core.wanted import CreateVmBody, UpdateVmBody, check_patch, patch_of
 from services.api.lookup import host_names, vm_named
 from services.api.parts import PartsNeeded
-from services.api.routes.asking import PAGE_DEFAULT, Asked, Cursor, Limit, accept, commanding, reading
+from services.api.routes.asking import (
+    PAGE_DEFAULT,
+    Asked,
+    Cursor,
+    Limit,
+    accept,
+    commanding,
+    reading,
+    vm_id_of,
+)
 
 router = guarded_router("VMs")
 
@@ -42,10 +51,10 @@ async def list_vms(
 
 
 @router.get("/vms/{vm}", operation_id="show_vm", responses=reading(Code.NO_SUCH_VM))
-async def show_vm(vm: str, parts: PartsNeeded) -> VmBody:
+async def show_vm(vm: str, parts: PartsNeeded) -> VmDetail:
     """Show one VM; a deleted one is still there, in phase `deleted`."""
     found = await vm_named(parts.reads, vm)
-    return vm_body(found, await host_names(parts.reads, {found.host_id} if found.host_id else ()))
+    return vm_detail(found, await host_names(parts.reads, {found.host_id} if found.host_id else ()))
 
 
 @router.get("/vms/{vm}/history", operation_id="list_vm_history", responses=reading(Code.NO_SUCH_VM))
@@ -66,40 +75,28 @@ async def create_vm(
     return await accept(parts, response, ask, command)
 
 
-@router.post(
-    "/vms/{vm}/actions/start",
-    operation_id="start_vm",
+@router.patch(
+    "/vms/{vm}",
+    operation_id="update_vm",
     status_code=202,
-    responses=commanding(Code.NO_SUCH_VM),
+    responses=commanding(Code.NO_SUCH_VM, Code.CANNOT_RENAME, Code.INVALID_SPEC),
 )
-async def start_vm(vm: str, ask: Asked, parts: PartsNeeded, response: Response) -> OperationDetail:
-    """Place the VM on a host and run it there."""
-    return await accept(parts, response, ask, StartVm(vm_id=_vm_id(vm)))
+async def update_vm(
+    vm: str, body: UpdateVmBody, ask: Asked, parts: PartsNeeded, response: Response
+) -> OperationDetail:
+    """Change what the VM is: at once what can be changed while it runs, the rest with its next start."""
+    patch = patch_of(body)
+    command = UpdateVm(vm_id=vm_id_of(vm), patch=patch)
+    return await accept(parts, response, ask, command, lambda row: check_patch(row, patch))
 
 
-@router.post(
-    "/vms/{vm}/actions/stop", operation_id="stop_vm", status_code=202, responses=commanding(Code.NO_SUCH_VM)
-)
-async def stop_vm(
+@router.delete("/vms/{vm}", operation_id="delete_vm", status_code=202, responses=commanding(Code.NO_SUCH_VM))
+async def delete_vm(
     vm: str,
     ask: Asked,
     parts: PartsNeeded,
     response: Response,
-    body: StopVmBody | None = None,
+    keep_disks: Annotated[bool, Query(description="Leave the files of its disks where they are.")] = False,
 ) -> OperationDetail:
-    """Shut the guest down; power it off when `grace_s` has passed."""
-    command = StopVm(vm_id=_vm_id(vm), grace_s=(body or StopVmBody()).grace_s)
-    return await accept(parts, response, ask, command)
-
-
-@router.delete("/vms/{vm}", operation_id="delete_vm", status_code=202, responses=commanding(Code.NO_SUCH_VM))
-async def delete_vm(vm: str, ask: Asked, parts: PartsNeeded, response: Response) -> OperationDetail:
-    """Forget a stopped VM and free its name; its history stays."""
-    return await accept(parts, response, ask, DeleteVm(vm_id=_vm_id(vm)))
-
-
-def _vm_id(text: str) -> VmId:
-    found = ids.read_vm(text)
-    if found is None:
-        raise Problem(Code.NO_SUCH_VM, {"vm": text})
-    return found
+    """Forget a stopped VM, free its name and remove its disks; its history stays."""
+    return await accept(parts, response, ask, DeleteVm(vm_id=vm_id_of(vm), keep_disks=keep_disks))

@@ -4,6 +4,7 @@ import re
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from services.cli.core import figures
 from services.cli.core.complaint import aligned
 from services.cli.core.units import show_mib, show_time
 
@@ -13,42 +14,9 @@ SHORT = 8
 
 _UUID = re.compile(r"([0-9a-f]{8})(-[0-9a-f]{4}){3}-[0-9a-f]{12}")
 
-VM_HEAD = ("NAME", "PHASE", "HOST", "CPU", "MEMORY", "IMAGE", "ID")
 HOST_HEAD = ("NAME", "STATE", "VMS", "CPU USED", "MEMORY USED", "FREE", "ID")
 OPERATION_HEAD = ("ID", "VERB", "TARGET", "STATE", "ACCEPTED", "RESULT")
 EVENT_HEAD = ("SEQ", "TIME", "TYPE", "VM", "HOST", "ACTOR")
-
-
-def vm_row(vm: Body, *, tty: bool) -> Sequence[str]:
-    """Show one VM in a line."""
-    return (
-        vm["name"],
-        vm["phase"],
-        vm["host"]["name"] if vm["host"] else "-",
-        str(vm["vcpus"]),
-        show_mib(vm["memory_mib"]),
-        vm["image"],
-        short(vm["id"], tty=tty),
-    )
-
-
-def vm_lines(vm: Body, *, tty: bool) -> Sequence[tuple[str, str]]:
-    """Show one VM in full."""
-    return (
-        ("Name", vm["name"]),
-        ("Id", vm["id"]),
-        ("Phase", vm["phase"]),
-        ("Desired", vm["desired"]),
-        ("Host", f"{vm['host']['name']} ({vm['host']['id']})" if vm["host"] else "-"),
-        ("CPU", str(vm["vcpus"])),
-        ("Memory", show_mib(vm["memory_mib"])),
-        ("Image", vm["image"]),
-        ("Generation", str(vm["generation"])),
-        ("Last stop", vm["last_stop"] or "-"),
-        ("Created", show_time(vm["created_at"], local=tty)),
-        ("Changed", show_time(vm["changed_at"], local=tty)),
-        ("Possible now", ", ".join(vm["allowed_verbs"]) or "-"),
-    )
 
 
 def host_row(host: Body, *, tty: bool) -> Sequence[str]:
@@ -80,6 +48,7 @@ def host_lines(host: Body, *, tty: bool) -> Sequence[tuple[str, str]]:
         ("Free", _amount(host["free"])),
         ("Machine", f"{host['cores']} cores, {show_mib(host['physical_memory_mib'])}"),
         ("Reported", show_time(host["reported_at"], local=tty)),
+        *(figures.machine_lines(host["machine"]) if host.get("machine") else ()),
         *((name.capitalize(), str(version)) for name, version in versions.items()),
     )
 
@@ -88,7 +57,7 @@ def operation_row(operation: Body, *, tty: bool) -> Sequence[str]:
     """Show one operation in a line."""
     return (
         short(operation["id"], tty=tty),
-        operation["verb"],
+        verb(operation["verb"]),
         short(operation["target"]["id"], tty=tty),
         operation["state"],
         show_time(operation["accepted_at"], local=tty),
@@ -100,7 +69,7 @@ def operation_lines(operation: Body, *, tty: bool) -> Sequence[tuple[str, str]]:
     """Show one operation in full."""
     return (
         ("Id", operation["id"]),
-        ("Verb", operation["verb"]),
+        ("Verb", verb(operation["verb"])),
         ("Target", operation["target"]["id"]),
         ("State", operation["state"]),
         ("Requested by", operation["requested_by"]),
@@ -130,6 +99,11 @@ def event_row(event: Body, *, tty: bool) -> Sequence[str]:
         *(short(event[kind], tty=tty) if event[kind] else "-" for kind in ("vm", "host")),
         _actor(event["actor"] or "-", tty=tty),
     )
+
+
+def verb(name: str) -> str:
+    """Write a verb of the API, or another of its words, as the command line does."""
+    return name.replace("_", "-")
 
 
 def by_name(things: Sequence[Body]) -> Sequence[Body]:

@@ -89,6 +89,8 @@ _GROUP = {"operation": "op"}
 
 def _reasons(problem: Problem) -> list[tuple[str, ...]]:
     refusals, faults = problem.get("refusals", ()), problem.get("errors", ())
+    if problem.get("failures"):
+        return [(one["step"], one["code"], one["message"]) for one in problem["failures"]]
     if refusals:
         return [(one["host"], one["filter"], f"needs {one['needs']}, has {one['has']}") for one in refusals]
     if len(faults) > 1:  # a single one is the sentence itself already

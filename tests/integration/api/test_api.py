@@ -6,22 +6,41 @@ import ssl
 from collections.abc import AsyncIterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import httpx
 import pytest
 
 from events import codec, subjects
-from events.ids import VmId, command_id, new_vm_id
+from events.commands import (
+    Command,
+    DeleteVm,
+    PauseVm,
+    PowerOffVm,
+    RebootVm,
+    ResetVm,
+    ResumeVm,
+    StartVm,
+    StopVm,
+    UpdateVm,
+)
+from events.ids import Seq, VmId, command_id, new_vm_id
+from events.spec import RunOnce
+from events.views import HostView, Keys, Rows, VmView
 from infra.deploy.identities import seed_file
 from infra.deploy.streams import ensure_streams, streams
 from infra.embedded.process import free_port
 from infra.eventlog.connection import closer, connect
 from infra.eventlog.jetstream import JetStreamLog
+from infra.readmodel.engine import make_engine
+from infra.readmodel.port import Turn
+from infra.readmodel.writer import PostgresProjectionStore
 from infra.runtime.ids import random_id
 from tests.support.eventually import eventually
 from tests.support.postgres import PostgresServer
 from tests.support.process import running_service
 from tests.support.stack import NatsServer
+from tests.unit.api.rows import HOST, a_host, a_vm
 
 GIB = 1024**3
 READY_S = 20.0
@@ -40,6 +59,7 @@ class World:
     http: httpx.AsyncClient
     commands: JetStreamLog
     process: asyncio.subprocess.Process
+    dsn: str
 
     async def start(self, vm: VmId, key: str) -> httpx.Response:
         path = f"/api/v1/vms/vm_{vm}/actions/start"
@@ -69,7 +89,7 @@ async def world(nats_server: NatsServer, postgres_dsn: str, tmp_path: Path) -> A
         httpx.AsyncClient(base_url=url, headers=headers, timeout=30, verify=PLAIN) as http,
     ):
         await answers(http, "/readyz", 200)
-        yield World(http, JetStreamLog(client, "CMD", random_id), process)
+        yield World(http, JetStreamLog(client, "CMD", random_id), process, postgres_dsn)
     await closer(client)()
 
 
@@ -104,6 +124,49 @@ async def test_an_unknown_vm_is_not_found(world: World) -> None:
     answer = await world.start(VM, "k1")
     assert (answer.status_code, answer.json()["code"]) == (404, "no_such_vm")
     assert await world.commands.last_seq() == 0
+
+
+ASKED: list[tuple[str, str, dict[str, Any] | None, Command]] = [
+    ("PATCH", "", {"vcpus": 2, "machine": None}, UpdateVm(vm_id=VM, patch={"vcpus": 2, "machine": None})),
+    ("POST", "/actions/start", {"paused": True}, StartVm(vm_id=VM, paused=True)),
+    ("POST", "/actions/start", {"once": {"host": "host-1"}}, StartVm(vm_id=VM, once=RunOnce(host_id=HOST))),
+    ("POST", "/actions/stop", {"grace_s": 5}, StopVm(vm_id=VM, grace_s=5)),
+    ("POST", "/actions/power-off", None, PowerOffVm(vm_id=VM)),
+    ("POST", "/actions/reboot", None, RebootVm(vm_id=VM)),
+    ("POST", "/actions/reset", None, ResetVm(vm_id=VM)),
+    ("POST", "/actions/pause", None, PauseVm(vm_id=VM)),
+    ("POST", "/actions/resume", None, ResumeVm(vm_id=VM)),
+    ("DELETE", "?keep_disks=true", None, DeleteVm(vm_id=VM, keep_disks=True)),
+]
+
+
+async def test_each_verb_lies_on_the_log_as_it_was_asked_for(world: World) -> None:
+    row, host = a_vm(VM), a_host(HOST)
+    await known(world.dsn, row, host)
+    path = f"/api/v1/vms/vm_{VM}"
+    for number, (method, action, body, command) in enumerate(ASKED):
+        key = {"Idempotency-Key": f"k{number}"}
+        answer = await world.http.request(method, f"{path}{action}", json=body, headers=key)
+        assert (answer.status_code, answer.json()["verb"]) == (202, command.VERB), answer.text
+        stored = await world.commands.load(subjects.command(VM, command_id("admin", f"k{number}")))
+        assert stored is not None
+        assert codec.decode(stored.body)[1] == command
+    shown = (await world.http.get(path)).json()
+    assert (shown["spec"], shown["effective"]) == (row.spec.model_dump(mode="json"), None)
+    renamed = await world.http.patch(path, json={"name": "other"})
+    assert (renamed.status_code, renamed.json()["code"]) == (422, "cannot_rename")
+    assert await world.commands.last_seq() == len(ASKED)
+
+
+async def known(dsn: str, vm: VmView, host: HostView) -> None:
+    """Put rows where the projector would."""
+    engine = make_engine(dsn, "test")
+    store = PostgresProjectionStore(engine)
+    assert await store.acquire()
+    rows = Rows(vms={vm.vm_id: vm}, hosts={host.host_id: host})
+    await store.advance(Turn("EVT", Seq(0), Seq(1), Keys(), lambda _: (rows, ())))
+    await store.release()
+    await engine.dispose()
 
 
 async def test_losing_postgresql_refuses_no_command(world: World, postgres_server: PostgresServer) -> None:

@@ -3,7 +3,7 @@
 from events import subjects
 from events.ids import Seq
 from infra.eventlog.facts import JetStreamFactLog
-from tests.integration.isolation.siege import Siege
+from tests.integration.isolation.siege import Siege, calling
 from tests.support.builders import VM, a_write, an_entry, command_id, report, running
 
 
@@ -21,6 +21,7 @@ def foreign(siege: Siege) -> tuple[str, ...]:
         subjects.name_claim("web"),
         subjects.command(VM, command_id(1)),
         subjects.heartbeat(other),
+        subjects.statistics(other),
         subjects.ended(command_id(1)),
         *(subjects.dead(stream) for stream in ("EVT", "CMD")),
     )
@@ -33,6 +34,7 @@ def foreign(siege: Siege) -> tuple[str, ...]:
         f"evt.vm.{VM}.{own}.more",
         f"evt.vm.{own}",
         f"hb.{own}.more",
+        f"stat.{own}.more",
         f"lease.host.{other}",
         f"$KV.any.{own}",
     )
@@ -43,6 +45,20 @@ async def test_a_host_publishes_facts_on_its_own_subjects(siege: Siege) -> None:
     first = await facts.publish(a_write(subjects.vm_fact(VM, own), running(host=own)), None)
     assert await facts.publish(a_write(subjects.host_fact(own), report(own)), Seq(0)) == first + 1
     assert siege.intruder.refused == []
+
+
+async def test_what_a_host_tells_of_itself_is_heard_by_the_api_and_stored_nowhere(siege: Siege) -> None:
+    before = await siege.begun()
+    told = (subjects.heartbeat(siege.own), subjects.statistics(siege.own))
+    async with calling(siege.fleet, "api") as api:
+        heard = [await api.hears(pattern) for pattern in (subjects.HEARTBEATS, subjects.STATISTICS)]
+        for subject in told:
+            await siege.intruder.says(subject)
+        await siege.settled()
+        await api.flushed()
+        assert [message.subject for some in heard for message in some] == list(told)
+        assert api.refused == siege.intruder.refused == []
+    assert await siege.state() == before
 
 
 async def test_it_is_refused_every_other_subject(siege: Siege) -> None:
@@ -60,7 +76,7 @@ async def test_it_hears_nobody_else(siege: Siege) -> None:
     """Listening is refused; and it hears nothing where the server were to say no and mean yes."""
     other = siege.victim
     patterns = (
-        *(">", "*", "*.>", "evt.>", "evt.vm.>", "cmd.>", "dead.*", "ended.*", "live.>", "hb.*"),
+        *(">", "*", "*.>", "evt.>", "evt.vm.>", "cmd.>", "dead.*", "ended.*", "live.>", "hb.*", "stat.*"),
         *("$JS.>", "$JS.API.>", "$JS.ACK.>", "$JS.FC.>", "$JS.EVENT.>", "$SYS.>", "_R_.>", "lease.>"),
         *("_INBOX.>", "_INBOX_scheduler.>", "_INBOX_api.>", "_INBOX_projector.>", "_INBOX_bootstrap.>"),
         *(
@@ -68,12 +84,14 @@ async def test_it_hears_nobody_else(siege: Siege) -> None:
             "_INBOX_host.>",
             subjects.host_desired(siege.own),
             subjects.heartbeat(other),
+            subjects.statistics(other),
         ),
     )
     heard = [await siege.intruder.hears(pattern) for pattern in patterns]
     heard += [await siege.intruder.hears(pattern, queue="thieves") for pattern in patterns]
     await siege.fleet.desire(an_entry())
     await siege.other.says(subjects.heartbeat(other), b"alive")
+    await siege.other.says(subjects.statistics(other), b"busy")
     await siege.other.client.request(subjects.vm_fact(VM, other), siege.body())
     for inbox in (f"_INBOX_host-{other}.x", "_INBOX_scheduler.x"):
         await siege.witness.says(inbox, b"secret")

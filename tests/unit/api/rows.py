@@ -4,6 +4,7 @@ from datetime import UTC, datetime, timedelta
 from uuid import UUID
 
 from events.ids import CommandId, Generation, HostId, VmId
+from events.spec import VmSpec
 from events.values import Desired, VmPhase
 from events.views import HostView, LoggedEvent, OperationState, OperationView, VmView
 
@@ -22,6 +23,7 @@ def a_vm(vm_id: VmId = VM, name: str = "web-01", phase: VmPhase = VmPhase.STOPPE
         vcpus=1,
         memory_mib=512,
         image="tiny",
+        spec=VmSpec(name=name, vcpus=1, memory_mib=512, image="tiny"),
         desired=Desired.RUNNING if runs else Desired.STOPPED,
         phase=phase,
         host_id=HOST if runs else None,

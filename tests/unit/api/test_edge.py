@@ -44,15 +44,7 @@ def reachable(app: FastAPI) -> list[tuple[str, str]]:
     ]
 
 
-@pytest.fixture
-def described(api: Api) -> Api:
-    """The application with its description written, as main.py does before it serves."""
-    api.app.openapi()
-    return api
-
-
-async def test_every_path_but_the_open_ones_wants_a_token(described: Api) -> None:
-    api = described
+async def test_every_path_but_the_open_ones_wants_a_token(api: Api) -> None:
     api.http.headers.pop("Authorization")
     found = reachable(api.app)
     for method, path in found:

@@ -18,6 +18,7 @@ FACTS: dict[Code, dict[str, Any]] = {
     Code.NO_SUCH_VM: {"vm": "web-01"},
     Code.NO_SUCH_HOST: {"host": "host-9"},
     Code.NO_SUCH_OPERATION: {"operation": "op_44444444-4444-4444-8444-444444444444"},
+    Code.NO_STATISTICS: {"what": "vm_11111111-1111-4111-8111-111111111111", "seconds": "30"},
     Code.NO_SUCH_ROUTE: {"path": "/api/v1/nothing"},
     Code.WRONG_METHOD: {"method": "PUT", "path": "/api/v1/vms"},
     Code.WRONG_PHASE: {"verb": "delete", "phase": "running", "allowed": allowed_verbs(VmPhase.RUNNING)},
@@ -30,8 +31,18 @@ FACTS: dict[Code, dict[str, Any]] = {
             {"host": "host-2", "filter": "heartbeat", "needs": "one in 6 s", "has": "none for 11 s"},
         ],
     },
+    Code.INVALID_SPEC: {"reason": "vcpus_max is 2, below vcpus, which is 4"},
+    Code.CANNOT_RENAME: {"name": "web-01", "wanted": "web-02"},
     Code.TOO_MANY_PENDING: {"pending": 8, "most": 8},
-    Code.HYPERVISOR_REFUSED: {"host": "host-1", "message": "internal error: no such machine type q36"},
+    Code.HYPERVISOR_REFUSED: {
+        "host": "host-1",
+        "message": "2 things are wrong",
+        "failures": [
+            {"step": "validate", "code": "image", "message": "no image tiny in the image storage"},
+            {"step": "devices", "code": "network", "message": "no bridge br7 on this host"},
+        ],
+    },
+    Code.ACTION_REFUSED: {"host": "host-1", "verb": "reset", "message": "domain is not running"},
     Code.GUEST_STOPPED: {"host": "host-1", "cause": "crashed"},
     Code.SUPERSEDED: {"verb": "start", "by": "op_44444444-4444-4444-8444-444444444444"},
     Code.UNREADABLE_COMMAND: {"reason": "vm.start version 1: vm_id: Field required"},
@@ -52,6 +63,7 @@ def shown(code: Code) -> str:
     answer = answer_of(Problem(code, FACTS[code]), "req_1")
     lines = [f"{answer.code} {answer.status} {answer.type}", answer.title, answer.detail, answer.hint]
     lines += [f"- {one.host}: {one.filter}: needs {one.needs}, has {one.has}" for one in answer.refusals]
+    lines += [f"- {one.step}: {one.code}: {one.message}" for one in answer.failures]
     return "\n  ".join(lines)
 
 
@@ -74,4 +86,5 @@ def test_all_texts_are_the_frozen_ones() -> None:
 
 def test_facts_that_are_not_there_show_as_such_and_break_nothing() -> None:
     for code in Code:
-        assert answer_of(Problem(code, {"refusals": "nonsense"}), "req_1").refusals == []
+        answer = answer_of(Problem(code, {"refusals": "nonsense", "failures": [{"step": 1}]}), "req_1")
+        assert (answer.refusals, answer.failures) == ([], [])

@@ -1,16 +1,21 @@
 """What is known is shown as it is published."""
 
 from datetime import timedelta
+from typing import Any
 from uuid import UUID
 
 import pytest
 
 from events.codes import Code
+from events.effective import FailureCode, StartFailure, Step
+from events.facts import PauseCause
 from events.ids import CommandId, HostId, VmId
+from events.machine import MachineFacts, Storage
 from events.values import VmPhase
-from events.views import OperationState, StepView
+from events.views import LastFailure, OperationState, StepView
 from infra.readmodel.port import HISTORY_BYTES_MAX
 from services.api.core.ids import show_host, show_operation, show_vm
+from tests.support.builders import an_effective
 from tests.unit.api.conftest import Api
 from tests.unit.api.rows import (
     HOST,
@@ -40,13 +45,20 @@ async def test_a_running_vm_shows_its_host_and_what_can_be_done(api: Api) -> Non
         "last_stop": None,
         "created_at": "2026-01-02T12:00:00Z",
         "changed_at": "2026-01-02T12:00:00Z",
-        "allowed_verbs": ["stop"],
+        "allowed_verbs": ["stop", "power_off", "reboot", "reset", "pause", "update"],
+        "spec": a_vm().spec.model_dump(mode="json"),
+        "pending_changes": [],
+        "pause_cause": None,
+        "responding": True,
+        "agent": False,
+        "effective": None,
+        "last_failure": None,
     }
 
 
 async def test_a_vm_is_nowhere_while_it_is_stopped(api: Api) -> None:
     body = (await api.get(f"/vms/{show_vm(VM)}")).json()
-    assert (body["host"], body["allowed_verbs"]) == (None, ["start", "delete"])
+    assert (body["host"], body["allowed_verbs"]) == (None, ["start", "update", "delete"])
 
 
 async def test_vms_come_page_by_page(api: Api) -> None:
@@ -70,6 +82,39 @@ async def test_vms_on_several_hosts_show_each_its_own(api: Api) -> None:
     api.know(a_vm(OTHER_VM, "web-02", VmPhase.RUNNING).model_copy(update={"host_id": second}))
     items = (await api.get("/vms")).json()["items"]
     assert [vm["host"]["name"] for vm in items] == ["host-1", "host-2"]
+
+
+async def test_a_vm_shows_its_spec_and_how_its_run_is(api: Api) -> None:
+    row = a_vm(phase=VmPhase.PAUSED)
+    changed = {"spec": row.spec.model_copy(update={"vcpus": 2, "machine": "q35"}), "running": row.spec}
+    run = {"pause_cause": PauseCause.NO_SPACE, "responding": False, "agent": True}
+    api.know(row.model_copy(update=changed | run))
+    listed = (await api.get("/vms")).json()["items"][0]
+    body = (await api.get(f"/vms/{show_vm(VM)}")).json()
+    assert body == listed | {"effective": None, "last_failure": None}
+    assert (body["pause_cause"], body["responding"], body["agent"]) == ("no_space", False, True)
+    assert body["pending_changes"] == ["vcpus", "machine"]
+    assert body["spec"]["on_io_error"] == "auto_resume"
+    assert body["allowed_verbs"] == ["stop", "power_off", "reset", "resume", "update"]
+
+
+async def test_a_vm_that_runs_as_asked_or_not_at_all_has_no_pending_changes(api: Api) -> None:
+    for running in (None, a_vm().spec):
+        api.know(a_vm().model_copy(update={"running": running}))
+        assert (await api.get(f"/vms/{show_vm(VM)}")).json()["pending_changes"] == []
+
+
+async def test_one_vm_shows_what_the_hypervisor_has_and_what_failed(api: Api) -> None:
+    failure = StartFailure(step=Step.DEVICES, code=FailureCode.DISK, message="no room")
+    failed = LastFailure(message="no", failures=(failure,), log_tail="qemu: no")
+    api.know(a_vm().model_copy(update={"effective": an_effective(), "last_failure": failed}))
+    body = (await api.get(f"/vms/{show_vm(VM)}")).json()
+    assert body["effective"] == an_effective().model_dump(mode="json")
+    assert body["last_failure"] == {
+        "message": "no",
+        "failures": [{"step": "devices", "code": "disk", "message": "no room"}],
+        "log_tail": "qemu: no",
+    }
 
 
 async def test_a_deleted_vm_can_be_looked_at_but_is_in_no_list(api: Api) -> None:
@@ -106,6 +151,16 @@ async def test_a_host_shows_what_is_left(api: Api) -> None:
     assert body["free"] == {"vcpus": 7, "memory_mib": 3584}
 
 
+async def test_a_host_shows_what_it_is_made_of_once_it_has_said_so(api: Api) -> None:
+    path = f"/hosts/{show_host(HOST)}"
+    assert (await api.get(path)).json()["machine"] is None
+    storage = Storage(name="default", path="x", problem="No such file or directory")
+    api.know(a_host().model_copy(update={"machine": MachineFacts(storages=(storage,), networks=("br0",))}))
+    machine = (await api.get(path)).json()["machine"]
+    assert (machine["networks"], machine["processor"]) == (["br0"], None)
+    assert machine["storages"][0]["problem"] == "No such file or directory"
+
+
 async def test_an_operation_shows_its_steps(api: Api) -> None:
     step = StepView(operation_id=OPERATION, seq=7, type="vm.placed", subject="evt.vm.x.ctl", time=NOON)
     api.know(an_operation(), step)
@@ -130,6 +185,40 @@ async def test_nothing_to_do_is_a_success_with_a_note(api: Api) -> None:
     api.know(done.model_copy(update={"code": Code.ALREADY_SO, "facts": {"phase": "running"}}))
     body = (await api.get(f"/operations/{show_operation(OPERATION)}")).json()
     assert (body["note"], body["error"]) == ("the VM is running already", None)
+
+
+@pytest.mark.parametrize(
+    ("facts", "note"),
+    [
+        ({"changed": [], "live": [], "pending": []}, "the VM is as it was asked to be already"),
+        ({"changed": ["vcpus"], "live": [], "pending": ["vcpus"]}, None),
+        ({"live": ["vcpus"], "pending": []}, None),
+    ],
+)
+async def test_an_update_that_changed_nothing_says_so(
+    api: Api, facts: dict[str, Any], note: str | None
+) -> None:
+    done = an_operation(state=OperationState.SUCCEEDED, verb="update")
+    api.know(done.model_copy(update={"facts": facts}))
+    assert (await api.get(f"/operations/{show_operation(OPERATION)}")).json()["note"] == note
+
+
+async def test_verbs_are_told_as_they_are_typed(api: Api) -> None:
+    facts = {"verb": "power_off", "phase": "paused", "allowed": ["power_off", "reset"]}
+    failed = an_operation(state=OperationState.FAILED)
+    api.know(failed.model_copy(update={"code": Code.WRONG_PHASE, "facts": facts}))
+    error = (await api.get(f"/operations/{show_operation(OPERATION)}")).json()["error"]
+    assert error["detail"] == "power-off is not possible while the VM is paused"
+    assert error["hint"] == "possible now: power-off, reset"
+
+
+async def test_a_start_that_the_host_refused_says_all_that_is_wrong(api: Api) -> None:
+    failures = [{"step": "validate", "code": "image", "message": "no image tiny"}]
+    facts = {"host": "host-1", "message": "1 thing is wrong", "failures": failures}
+    failed = an_operation(state=OperationState.FAILED)
+    api.know(failed.model_copy(update={"code": Code.HYPERVISOR_REFUSED, "facts": facts}))
+    error = (await api.get(f"/operations/{show_operation(OPERATION)}")).json()["error"]
+    assert (error["code"], error["failures"]) == ("hypervisor_refused", failures)
 
 
 async def test_operations_come_youngest_first_page_by_page(api: Api) -> None:

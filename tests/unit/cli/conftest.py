@@ -23,7 +23,27 @@ Json = dict[str, Any]
 Answer = tuple[int, Json]
 
 
-def vm(id_: str = VM, name: str = "web-01", phase: str = "running") -> Json:
+def spec(name: str = "web-01", **more: Any) -> Json:
+    return {
+        "name": name,
+        "vcpus": 2,
+        "memory_mib": 1536,
+        "image": "tiny",
+        "vcpus_max": None,
+        "machine": None,
+        "cpu_model": None,
+        "disks": [],
+        "nics": [],
+        "graphics": "none",
+        "persistent": True,
+        "on_io_error": "auto_resume",
+        "agent_wait_s": 120.0,
+        "priority": 50,
+        **more,
+    }
+
+
+def vm(id_: str = VM, name: str = "web-01", phase: str = "running", **more: Any) -> Json:
     return {
         "id": id_,
         "name": name,
@@ -37,7 +57,39 @@ def vm(id_: str = VM, name: str = "web-01", phase: str = "running") -> Json:
         "last_stop": None,
         "created_at": NOON,
         "changed_at": NOON,
-        "allowed_verbs": ["stop"],
+        "allowed_verbs": ["stop", "power_off"],
+        "spec": spec(name),
+        "pending_changes": [],
+        "pause_cause": None,
+        "responding": True,
+        "agent": True,
+        "effective": None,
+        "last_failure": None,
+        **more,
+    }
+
+
+def effective() -> Json:
+    return {
+        "machine": "pc-q35-7.2",
+        "cpu": "host-model",
+        "clock": "utc",
+        "vcpus": 2,
+        "vcpus_max": 4,
+        "memory_mib": 1536,
+        "boot": "kernel",
+        "controllers": ["virtio-serial", "pcie-root"],
+        "video": "none",
+        "graphics": "none",
+        "rng": "virtio",
+        "balloon": "virtio",
+        "agent_channel": "org.qemu.guest_agent.0",
+        "serial_log": "/var/log/serial.log",
+        "disks": [
+            {"name": "image", "target": "vda", "path": "/i.qcow2", "format": "qcow2", "read_only": False},
+            {"name": "rescue", "target": "sda", "path": "/r.iso", "format": "raw", "read_only": True},
+        ],
+        "nics": [{"network": "br0", "mac": "52:54:00:12:34:56", "model": "virtio"}],
     }
 
 
@@ -54,6 +106,7 @@ def host() -> Json:
         "cores": 2,
         "physical_memory_mib": 6144,
         "versions": {"roost": "0.1.0", "qemu": "7.2.0"},
+        "machine": None,
         "reported_at": NOON,
     }
 
@@ -153,7 +206,7 @@ def server() -> Iterator[Server]:
             self.end_headers()
             self.wfile.write(data)
 
-        do_POST = do_DELETE = do_GET  # noqa: N815 - http.server's names
+        do_POST = do_PATCH = do_DELETE = do_GET  # noqa: N815 - http.server's names
 
         def log_message(self, *_: object) -> None:
             """Stay quiet."""
@@ -201,6 +254,12 @@ def roost(
         "POST /vms": (202, operation("pending", "create")),
         f"POST /vms/{VM}/actions/start": (202, operation("pending")),
         f"POST /vms/{VM}/actions/stop": (202, operation("pending", "stop")),
+        **{
+            f"POST /vms/{VM}/actions/{action}": (202, operation("pending", action))
+            for action in ("power-off", "reboot", "reset", "pause", "resume")
+        },
+        f"PATCH /vms/{VM}": (202, operation("pending", "update")),
+        "GET /verbs": (200, {"verbs": {"power_off": {"stopped": "already", "running": "do"}}}),
         f"DELETE /vms/{VM}": (202, operation("pending", "delete")),
     }
     return Roost(capsys)

@@ -39,7 +39,7 @@ def test_all_pages_are_read(roost: Roost, server: Server) -> None:
 @pytest.mark.parametrize(
     ("arguments", "shown"),
     [
-        (["vm", "show", VM], "Possible now:  stop"),
+        (["vm", "show", VM], "Possible now:  stop, power-off\n"),
         (["vm", "history", VM], "vm.placed"),
         (["host", "list"], "2 of 8"),
         (["host", "show", "host-1"], "2 cores, 6 GiB"),
@@ -132,6 +132,11 @@ def test_nobody_there_is_said_so_in_either_format(roost: Roost) -> None:
     [
         ["vm", "create", "x"],
         ["vm", "create", "x", "--image", "tiny", "--memory", "lots"],
+        ["vm", "create", "x", "--image", "tiny", "--disk", "data"],
+        ["vm", "create", "x", "--image", "tiny", "--nic", "br0,"],
+        ["vm", "create", "x", "--image", "tiny", "--on-io-error", "hope"],
+        ["vm", "update", VM],
+        ["vm", "update", VM, "--disk", "data:1G"],
         ["vm", "start", VM, "--timeout", "soon"],
         ["nothing"],
         ["--url", "nonsense", "vm", "list"],
