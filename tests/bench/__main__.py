@@ -4,7 +4,7 @@ import argparse
 import sys
 from collections.abc import Callable, Mapping, Sequence
 
-from tests.bench import start
+from tests.bench import hostd, start
 from tests.bench.result import Result
 
 MEASUREMENTS: Mapping[tuple[str, ...], Callable[[], Sequence[Result]]] = {
@@ -13,6 +13,12 @@ MEASUREMENTS: Mapping[tuple[str, ...], Callable[[], Sequence[Result]]] = {
         "start.accept_to_create_ms_p99",
         "start.ratio_to_libvirt",
     ): start.measure,
+    (
+        "hostd.share_ms_p50",
+        "hostd.parallel_start_ratio",
+        "hostd.event_lag_ms_p99",
+    ): hostd.measure,
+    ("hostd.idle_cpu_pct", "hostd.rss_mib"): hostd.measure_idle,
 }
 
 

@@ -42,9 +42,9 @@ class Api:
             raise RuntimeError(f"{method} {path}: {answer.status} {found}")
         return found
 
-    def create(self, name: str) -> str:
+    def create(self, name: str, memory_mib: int = 128) -> str:
         """Make a VM; give its id."""
-        spec = {"name": name, "vcpus": 1, "memory_mib": 128, "image": "tiny"}
+        spec = {"name": name, "vcpus": 1, "memory_mib": memory_mib, "image": "tiny"}
         made = self.call("POST", f"/vms?wait={TIMEOUT_S}", spec)
         vm_id: str = made["target"]["id"]
         return vm_id
@@ -55,7 +55,11 @@ class Api:
 
     def power_off(self, vm_id: str) -> None:
         """End it at once and wait until it is gone."""
-        self.call("POST", f"/vms/{vm_id}/actions/stop?wait={TIMEOUT_S}", {"grace_s": 0})
+        self.call("POST", f"/vms/{vm_id}/actions/power-off?wait={TIMEOUT_S}")
+
+    def delete(self, vm_id: str) -> None:
+        """Forget it."""
+        self.call("DELETE", f"/vms/{vm_id}?wait={TIMEOUT_S}")
 
 
 def measure() -> Sequence[Result]:
@@ -109,7 +113,7 @@ def _ratio(stack: Stack) -> Result:
         began = time.perf_counter()
         api.start(vm_id)
         ours.append((time.perf_counter() - began) * 1000)
-        xml = xml or _same_but_another(connection, vm_id)
+        xml = xml or same_but_another(connection, vm_id)
         api.power_off(vm_id)
         began = time.perf_counter()
         domain = connection.defineXML(xml)
@@ -129,10 +133,10 @@ def _ratio(stack: Stack) -> Result:
     return Result("start.ratio_to_libvirt", round(ratio, 3), "ratio", 1.10, detail)
 
 
-def _same_but_another(connection: Any, vm_id: str) -> str:
+def same_but_another(connection: Any, vm_id: str) -> str:
     """Take the definition of the running domain, with an id and a name of its own."""
     raw_id = vm_id.removeprefix("vm_")
     domain = connection.lookupByUUIDString(raw_id)
     xml: str = domain.XMLDesc(libvirt.VIR_DOMAIN_XML_INACTIVE)
     xml = xml.replace(raw_id, str(uuid5(NAMESPACE, raw_id)))
-    return xml.replace(f"<name>{domain.name()}</name>", "<name>bench-raw</name>")
+    return xml.replace(f"<name>{domain.name()}</name>", f"<name>{domain.name()}-raw</name>")

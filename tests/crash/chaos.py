@@ -1,4 +1,4 @@
-"""Starts and stops while everything is killed at random: services, the log, the database."""
+"""Every verb while everything is killed at random: services, the log, the database."""
 
 import asyncio
 from collections.abc import Callable
@@ -11,6 +11,13 @@ from tests.support.stack import NatsServer
 
 AT_ONCE = 8
 """VMs that live side by side."""
+RUNS = (
+    ("start", "stop"),
+    ("start", "pause", "resume", "reboot", "power-off"),
+    ("start", "update", "stop"),
+    ("start-paused", "resume", "reset", "power-off"),
+)
+"""What is asked of a VM from one start to the stop, in turn."""
 PAUSE_S = (0.3, 2.5)
 """Between two kills: long enough for something to have begun again, mostly."""
 
@@ -45,9 +52,9 @@ class Chaos:
         client = self.world.client
         vm = await client.do("create", f"chaos-{number}", f"{number}-create")
         for turn in range(pairs):
-            for verb in ("start", "stop"):
-                await client.do(verb, vm, f"{number}-{turn}-{verb}")
-                await client.settled(verb, vm)
+            for flow in RUNS[(number + turn) % len(RUNS)]:
+                await client.do(flow, vm, f"{number}-{turn}-{flow}")
+                await client.settled(flow, vm)
             self.done += 1
             if self.done % 50 == 0:
                 self.say(f"{self.done} starts and stops; killed {self.kills}")

@@ -1,7 +1,8 @@
 """Ask for things as a client that never gives up, and see that all is right afterwards."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from typing import Any
 from uuid import UUID
 
 import httpx
@@ -16,7 +17,39 @@ from tests.support.eventually import eventually
 
 WITHIN_S = 60.0
 ENDS = {"succeeded", "failed"}
-PHASES = {"create": "stopped", "start": "running", "stop": "stopped", "delete": "deleted"}
+
+
+@dataclass(frozen=True)
+class Asked:
+    """One request, and what the VM is when it has been met."""
+
+    method: str
+    path: str
+    phase: VmPhase
+    body: Mapping[str, Any] = field(default_factory=dict)
+
+    @property
+    def runs(self) -> bool:
+        """Whether QEMU is there."""
+        return self.phase in {VmPhase.RUNNING, VmPhase.PAUSED}
+
+
+SPEC = {"vcpus": 1, "memory_mib": 128, "image": "tiny", "disks": [{"name": "data", "size_mib": 8}]}
+_ACTION = "/vms/{vm}/actions/"
+ASKED: Mapping[str, Asked] = {
+    "create": Asked("POST", "/vms", VmPhase.STOPPED, SPEC),
+    "start": Asked("POST", _ACTION + "start", VmPhase.RUNNING),
+    "pause": Asked("POST", _ACTION + "pause", VmPhase.PAUSED),
+    "resume": Asked("POST", _ACTION + "resume", VmPhase.RUNNING),
+    "reboot": Asked("POST", _ACTION + "reboot", VmPhase.RUNNING, {"grace_s": 20}),
+    "update": Asked("PATCH", "/vms/{vm}", VmPhase.RUNNING, {"on_io_error": "kill", "priority": 7}),
+    "stop": Asked("POST", _ACTION + "stop", VmPhase.STOPPED),
+    "start-paused": Asked("POST", _ACTION + "start", VmPhase.PAUSED, {"paused": True}),
+    "reset": Asked("POST", _ACTION + "reset", VmPhase.PAUSED),
+    "power-off": Asked("POST", _ACTION + "power-off", VmPhase.STOPPED),
+    "delete": Asked("DELETE", "/vms/{vm}", VmPhase.DELETED),
+}
+"""The flows of one VM's life, in their order."""
 
 
 @dataclass
@@ -30,34 +63,35 @@ class Client:
     """Count the guests of a VM that really run, on whichever host."""
     operations: list[str] = field(default_factory=list)
 
-    async def do(self, verb: str, vm: str, key: str) -> str:
-        """Ask for *verb* under one key until it has ended, whoever dies meanwhile; give the VM's id."""
-        body = {"name": vm, "vcpus": 1, "memory_mib": 128, "image": "tiny"} if verb == "create" else {}
-        path = {"create": "/vms", "delete": f"/vms/{vm}"}.get(verb, f"/vms/{vm}/actions/{verb}")
-        method, told = "DELETE" if verb == "delete" else "POST", dict[str, str]()
+    async def do(self, flow: str, vm: str, key: str) -> str:
+        """Ask for *flow* under one key until it has ended, whoever dies meanwhile; give the VM's id."""
+        asked, told = ASKED[flow], dict[str, str]()
+        path = asked.path.format(vm=vm)
+        body = {**asked.body, "name": vm} if flow == "create" else asked.body
 
         async def ended() -> bool:
             try:
                 headers = {"Idempotency-Key": key}
-                answer = await self.http.request(method, f"{path}?wait=5", json=body, headers=headers)
+                answer = await self.http.request(asked.method, f"{path}?wait=5", json=body, headers=headers)
             except httpx.TransportError:
                 return False  # The API is being started again: the same key means the same command.
             if answer.status_code == 503:
                 return False
-            assert answer.status_code == 202, f"{verb} {vm}: {answer.status_code} {answer.text}"
+            assert answer.status_code == 202, f"{flow} {vm}: {answer.status_code} {answer.text}"
             found = answer.json()
             told.update(id=found["target"]["id"], state=found["state"], operation=found["id"])
+            told["why"] = str(found["error"])
             return found["state"] in ENDS
 
-        await eventually(ended, f"{verb} of {vm} has ended", WITHIN_S)
-        assert told["state"] == "succeeded", f"{verb} of {vm}: {told}"
+        await eventually(ended, f"{flow} of {vm} has ended", WITHIN_S)
+        assert told["state"] == "succeeded", f"{flow} of {vm}: {told}"
         self.operations.append(told["operation"])
         return told["id"]
 
-    async def settled(self, verb: str, vm: str) -> None:
-        """Wait until the VM is as *verb* wants it, and see that the hosts agree."""
+    async def settled(self, flow: str, vm: str) -> None:
+        """Wait until the VM is as *flow* leaves it, and see that the hosts agree."""
         vm_id = VmId(UUID(vm.removeprefix("vm_")))
-        phase, wanted = VmPhase(PHASES[verb]), int(verb == "start")
+        phase, wanted = ASKED[flow].phase, int(ASKED[flow].runs)
 
         async def there() -> bool:
             try:

@@ -10,10 +10,10 @@ from nats.aio.client import Client
 
 from events import subjects
 from events.codec import Undecodable, decode
+from events.desired import DesiredVm
 from events.envelope import Message
 from events.events import VmDesired
 from events.ids import HostId, Seq, simulated_host_id
-from events.values import DesiredVm
 from infra.deploy.accounts import COMMAND_CONSUMER
 from infra.deploy.identities import ensure_identity, seed_file
 from infra.deploy.streams import ensure_command_consumer, ensure_host_consumer, ensure_streams, streams

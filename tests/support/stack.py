@@ -1,8 +1,8 @@
 """Where a test run's servers come from, and a real nats-server for each test."""
 
-import shutil
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
 from uuid import UUID
@@ -80,9 +80,19 @@ class NatsServer:
 
 
 @pytest.fixture
-def nats_server(sources: Sources) -> Iterator[NatsServer]:
-    folder = Path(tempfile.mkdtemp(prefix="roost-test-"))
-    server = NatsServer(*nats_backend(sources, folder))
-    yield server
-    server.server.stop()
-    shutil.rmtree(folder)
+def new_nats_server(sources: Sources) -> Iterator[Callable[[], NatsServer]]:
+    """Start as many as are asked for; they end with the test."""
+    with ExitStack() as stop:
+
+        def start() -> NatsServer:
+            folder = Path(stop.enter_context(tempfile.TemporaryDirectory(prefix="roost-test-")))
+            server = NatsServer(*nats_backend(sources, folder))
+            stop.callback(server.server.stop)
+            return server
+
+        yield start
+
+
+@pytest.fixture
+def nats_server(new_nats_server: Callable[[], NatsServer]) -> NatsServer:
+    return new_nats_server()

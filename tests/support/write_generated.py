@@ -11,6 +11,7 @@ from events.codes import CATALOGUE, Code
 from events.schema import schemas
 from events.values import VmPhase
 from events.vm import VERB_TABLE, Verdict
+from services.api.core.metrics import FAMILIES
 from services.api.openapi import document
 from services.cli.core.exits import MEANINGS, exit_of
 
@@ -18,8 +19,10 @@ ROOT = Path(__file__).resolve().parents[2]
 SCHEMAS = ROOT / "events/schemas"
 ERRORS = ROOT / "docs/errors.md"
 OPENAPI = ROOT / "docs/openapi.json"
+METRICS = ROOT / "docs/howto/metrics.md"
 VM_STATES = ROOT / "docs/states/vm.md"
 BEGIN = "<!-- generated from events.vm.VERB_TABLE: python -m tests.support.write_generated -->"
+METRICS_BEGIN = "<!-- generated from services.api.core.metrics: python -m tests.support.write_generated -->"
 END = "<!-- end -->"
 
 _MEANING = {
@@ -43,7 +46,8 @@ def generated() -> Mapping[Path, str]:
     files = {SCHEMAS / name: json.dumps(schema, indent=1) + "\n" for name, schema in schemas().items()}
     files[ERRORS] = _ERRORS_HEAD + "".join(map(_section, Code))
     files[OPENAPI] = document()
-    files[VM_STATES] = _with_table(VM_STATES.read_text())
+    files[VM_STATES] = _with_table(VM_STATES.read_text(), BEGIN, _verb_table())
+    files[METRICS] = _with_table(METRICS.read_text(), METRICS_BEGIN, _metric_table())
     return files
 
 
@@ -65,18 +69,27 @@ def _exit(code: Code, number: int, meaning: str) -> str:
     return "0 (done)" if code is Code.ALREADY_SO else f"{number} ({meaning})"
 
 
-def _with_table(page: str) -> str:
-    before, _, rest = page.partition(BEGIN)
+def _with_table(page: str, begin: str, table: str) -> str:
+    before, _, rest = page.partition(begin)
     _, _, after = rest.partition(END)
-    return f"{before}{BEGIN}\n{_verb_table()}\n{END}{after}"
+    return f"{before}{begin}\n{table}\n{END}{after}"
+
+
+def _metric_table() -> str:
+    rows = [
+        f"| `{metric.name}` | {metric.kind} | {', '.join((*family.labels, *metric.labels))} | {metric.help} |"
+        for family in FAMILIES
+        for metric in family.metrics
+    ]
+    return "\n".join(["| metric | kind | labels | meaning |", "|---|---|---|---|", *rows])
 
 
 def _verb_table() -> str:
     phases = [phase for phase in VmPhase if phase is not VmPhase.DELETED]
-    head = ["| | " + " | ".join(VERB_TABLE) + " |", "|---" * (len(VERB_TABLE) + 1) + "|"]
+    head = ["| | " + " | ".join(phases) + " |", "|---" * (len(phases) + 1) + "|"]
     rows = [
-        f"| **{phase}** | " + " | ".join(_MEANING[row[phase]] for row in VERB_TABLE.values()) + " |"
-        for phase in phases
+        f"| **{verb}** | " + " | ".join(_MEANING[row[phase]] for phase in phases) + " |"
+        for verb, row in VERB_TABLE.items()
     ]
     return "\n".join([*head, *rows])
 
