@@ -10,7 +10,7 @@ from tests.crash.subject import Subject
 FLOWS = tuple(ASKED)
 RECORDINGS = 2
 """Lives that are watched to learn the points; one alone may miss what depends on timing."""
-TRIES = 3
+TRIES = 2
 """How often a point is tried whose turn may not come in a given life."""
 
 Points = Mapping[str, Sequence[str]]
@@ -27,14 +27,6 @@ class Tally:
     points: Points
     died: dict[str, list[str]] = field(default_factory=lambda: {flow: [] for flow in FLOWS})
     missed: dict[str, list[str]] = field(default_factory=lambda: {flow: [] for flow in FLOWS})
-
-    def lines(self) -> list[str]:
-        """Say it, a line a flow."""
-        return [
-            f"{self.service} {flow}: {len(self.points[flow])} points, died at {len(self.died[flow])}"
-            + (f", not met again: {', '.join(self.missed[flow])}" if self.missed[flow] else "")
-            for flow in FLOWS
-        ]
 
 
 def lives(points: Points) -> list[Deaths]:
