@@ -15,7 +15,7 @@ RUNS = (
     ("start", "stop"),
     ("start", "pause", "resume", "reboot", "power-off"),
     ("start", "update", "stop"),
-    ("start-paused", "resume", "reset", "power-off"),
+    ("start-paused", "reset", "resume", "power-off"),
 )
 """What is asked of a VM from one start to the stop, in turn."""
 PAUSE_S = (0.3, 2.5)
