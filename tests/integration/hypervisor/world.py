@@ -175,7 +175,7 @@ async def real_world(
 
 async def in_host(lab: Lab, *argv: str) -> None:
     """Run a program in the lab host's network and mount namespaces: what it makes there ends with the lab."""
-    command = ("nsenter", "--target", str(lab.host(HOST).init_pid), "--net", "--mount", *argv)
+    command = ("nsenter", "--target", str(lab.host(HOST).init_pid), "--root", "--net", "--mount", *argv)
     process = await asyncio.create_subprocess_exec(*command)
     assert await process.wait() == 0, argv
 
