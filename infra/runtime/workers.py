@@ -6,6 +6,7 @@ from collections import deque
 from collections.abc import Callable
 from concurrent.futures import Future
 from dataclasses import dataclass, field
+from types import TracebackType
 from typing import Any, ParamSpec, TypeVar
 
 from infra.runtime.errors import Unavailable
@@ -28,6 +29,17 @@ class _Call:
     future: "Future[Any]" = field(default_factory=Future)
     late: bool = False
     """Nobody waits for it any more, and its thread has been replaced."""
+
+    def __enter__(self) -> None:
+        pass
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> bool:
+        """Hand what the call raises to whoever waits for it, like a result: it is not this thread's."""
+        if error is not None:
+            self.future.set_exception(error)
+        return True
 
 
 class Workers:
@@ -93,10 +105,8 @@ class Workers:
 
     def _work(self) -> None:
         while (one := self._next()) is not None:
-            try:
+            with one:
                 one.future.set_result(one.run())
-            except BaseException as err:  # noqa: BLE001 - it belongs to whoever waits for the call
-                one.future.set_exception(err)
             with self._changed:
                 if one.late:
                     self._late -= 1

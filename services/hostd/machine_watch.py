@@ -15,6 +15,7 @@ from services.hostd.hypervisor.port import HypervisorRefused, Machine
 from services.hostd.kernel_files import kernel_facts, storage_facts
 
 LOOK_S = 30.0
+"""Nothing tells of free space, of bridges or of huge pages: they have to be looked at."""
 FILES_TIMEOUT_S = 5.0
 
 
