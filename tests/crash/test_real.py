@@ -5,8 +5,8 @@ import pytest
 from tests.crash.real import a_real_world, sampled
 from tests.support.seeds import a_seed
 
-LIVES = 4
-"""Each dies in up to four flows, and takes about 20 s on an emulated guest."""
+LIVES = 2
+"""Each dies in up to eleven flows, and takes a minute or more on an emulated guest."""
 
 
 @pytest.mark.drives_processes
