@@ -21,7 +21,10 @@ STATEMENT_TIMEOUT_S = 3600.0
 
 
 async def upgrade(dsn: str) -> None:
-    """Bring the database at *dsn* to the newest revision, all or nothing; raises Unavailable."""
+    """Bring the database at *dsn* to the newest revision, all or nothing; raises Unavailable.
+
+    One at a time in a process: alembic keeps what it is at work on in globals.
+    """
     await _migrate(dsn, lambda config: command.upgrade(config, "head"))
 
 

@@ -9,7 +9,7 @@ from events.views import HostView, Keys, LoggedEvent, OperationView, Rows, StepV
 
 PAGE_MAX = 1000
 """Rows that one question gives at most."""
-HISTORY_BYTES_MAX = 4 * 1024 * 1024
+HISTORY_BYTES_MAX = 2 * 1024 * 1024
 """Bytes of events, as they lie in the log, that one question gives at most, unless a single one has more."""
 
 

@@ -375,7 +375,8 @@ async def test_a_page_of_history_has_a_most_of_bytes(world: World) -> None:
     half = b"x" * (HISTORY_BYTES_MAX // 2)
     sizes = [half, half, b"x", half + half + b"x", b"", half]
     events = [logged(seq, type="vm.created") for seq in range(1, 7)]
-    await store.advance(replace(turn(0, 6), logged=list(zip(events, sizes, strict=True))))
+    for before, logged_one in enumerate(zip(events, sizes, strict=True)):
+        await store.advance(replace(turn(before, before + 1), logged=[logged_one]))
     pages, after = [], Seq(0)
     while page := await world.known.history(after=after):
         pages.append([event.seq for event in page])

@@ -6,7 +6,7 @@ from random import Random
 import pytest
 
 from tests.crash.chaos import Chaos
-from tests.crash.world import a_world
+from tests.crash.world import a_world, found
 from tests.support.postgres import PostgresServer
 from tests.support.seeds import a_seed
 from tests.support.stack import NatsServer
@@ -21,7 +21,8 @@ async def test_starts_and_stops_under_random_kills(
 ) -> None:
     seed = a_seed("tests/crash/test_chaos.py")
     dsn = await postgres_server.new_database()
-    async with a_world(nats_server, dsn, tmp_path) as world:
+    hosts = await found(nats_server, dsn)
+    async with a_world(nats_server, dsn, hosts, tmp_path) as world:
         chaos = Chaos(world, nats_server, postgres_server, Random(seed), print)  # noqa: S311 - to be repeated
         await chaos.run(PAIRS)
     print(f"{chaos.done} starts and stops; killed {chaos.kills}")

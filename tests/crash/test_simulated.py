@@ -2,13 +2,14 @@
 
 import asyncio
 from collections.abc import Callable
+from contextlib import AbstractAsyncContextManager
 from pathlib import Path
 from zlib import crc32
 
 import pytest
 
 from tests.crash.walk import FLOWS, Tally, Walk
-from tests.crash.world import a_world
+from tests.crash.world import World, a_world, found
 from tests.support.postgres import PostgresServer
 from tests.support.stack import NatsServer
 
@@ -20,10 +21,9 @@ WORLDS = {"scheduler": 1, "projector": 1, "api": 1, "hostd": 3}
 """Into how many worlds each service's points are parted: it has the more of them the more it does."""
 
 
-async def walked(service: str, part: int, nats: NatsServer, dsn: str, folder: Path) -> Tally:
+async def walked(service: str, part: int, opening: AbstractAsyncContextManager[World]) -> Tally:
     """Die once at each of the service's points of this part, in a world of its own."""
-    folder.mkdir()
-    async with a_world(nats, dsn, folder) as world:
+    async with opening as world:
         walk = Walk(service, [world.subjects[service]], world.client, print)
         points = await walk.learn()
         ours = {
@@ -44,7 +44,10 @@ async def test_killed_at_every_point_each_service_loses_and_doubles_nothing(
         for service, parts in WORLDS.items():
             for part in range(parts):
                 nats, dsn = new_nats_server(), await postgres_server.new_database()
-                walk = walked(service, part, nats, dsn, tmp_path / f"{service}-{part}")
+                hosts = await found(nats, dsn)
+                folder = tmp_path / f"{service}-{part}"
+                folder.mkdir()
+                walk = walked(service, part, a_world(nats, dsn, hosts, folder))
                 walks[service].append(group.create_task(walk))
     for service, tasks in walks.items():
         tallies = [task.result() for task in tasks]

@@ -58,9 +58,8 @@ class World:
     client: Client
 
 
-@asynccontextmanager
-async def a_world(nats: NatsServer, dsn: str, folder: Path) -> AsyncIterator[World]:
-    """Make streams and tables, start the services, and end them all whatever happens."""
+async def found(nats: NatsServer, dsn: str) -> Sequence[HostId]:
+    """Make the streams and tables of a world, and enrol its hosts. One at a time: see `upgrade`."""
     hosts = [simulated_host_id(number) for number in range(1, HOSTS + 1)]
     nats.hosts |= {host: ensure_identity(nats.keys, f"host-{host}") for host in hosts}
     nats.restart()
@@ -71,6 +70,12 @@ async def a_world(nats: NatsServer, dsn: str, folder: Path) -> AsyncIterator[Wor
     for stream, consumer in [("CMD", COMMAND_CONSUMER), *(("EVT", f"host-{host}") for host in hosts)]:
         await _impatient(client, stream, consumer)
     await closer(client)()
+    return hosts
+
+
+@asynccontextmanager
+async def a_world(nats: NatsServer, dsn: str, hosts: Sequence[HostId], folder: Path) -> AsyncIterator[World]:
+    """Start the services of a world that was founded, and end them all whatever happens."""
     _images(folder / "images" / "tiny")
     (folder / "token").write_text(TOKEN)
     port = free_port()

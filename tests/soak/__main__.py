@@ -20,7 +20,7 @@ from infra.embedded.nats import EmbeddedNats
 from infra.embedded.postgres import EmbeddedPostgres
 from tests.crash.chaos import Chaos
 from tests.crash.real import a_real_world, sampled
-from tests.crash.world import a_world
+from tests.crash.world import a_world, found
 from tests.support.leaders import Blow, live_through
 from tests.support.nats_cluster import NatsCluster
 from tests.support.postgres import PostgresServer
@@ -50,7 +50,9 @@ async def chaos(seed: int, say: Callable[[str], None]) -> Mapping[str, int]:
         nats = NatsServer(EmbeddedNats(folder / "nats", folder / "keys"), folder / "keys")
         postgres = PostgresServer(EmbeddedPostgres(folder / "postgres", folder / "keys"))
         try:
-            async with a_world(nats, await postgres.new_database(), folder / "world") as world:
+            dsn = await postgres.new_database()
+            hosts = await found(nats, dsn)
+            async with a_world(nats, dsn, hosts, folder / "world") as world:
                 storm = Chaos(world, nats, postgres, Random(seed), say)  # noqa: S311 - to be repeated
                 await storm.run(PAIRS)
                 return {**storm.kills, "starts and stops": storm.done}
