@@ -39,6 +39,11 @@ class VmPlaced(Value):
     considered: int
     """How many hosts were looked at."""
     refusals: tuple[Refusal, ...] = ()
+    """Some of those that could not take it."""
+    refused: dict[str, int] = Field(default_factory=dict)
+    """How many hosts each filter refused."""
+    policy: str = ""
+    """By which the best of the others was chosen."""
 
 
 class VmStopRequested(Value):

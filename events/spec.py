@@ -20,6 +20,11 @@ CMDLINE_MAX = 2000
 AGENT_WAIT_S_DEFAULT, AGENT_WAIT_S_MAX = 120.0, 3600.0
 PRIORITY_MAX = 100
 
+QEMU_MIB, VIDEO_MIB, VCPU_MIB = 64, 16, 8
+"""What QEMU takes for itself, for the guest's screen, and for each vCPU."""
+GUEST_PER_PAGES = 512
+"""Bytes of a guest's memory to one byte of the tables that map it."""
+
 Token = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9][A-Za-z0-9._+-]{0,63}$")]
 """A machine type or a CPU model, as libvirt names it."""
 Bridge = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,14}$")]
@@ -105,8 +110,18 @@ class VmSpec(Value):
 
     @property
     def resources(self) -> Resources:
-        """What this VM reserves on its host."""
+        """What the guest itself is given."""
         return Resources(vcpus=self.vcpus_max or self.vcpus, memory_mib=self.memory_mib)
+
+    @property
+    def needs(self) -> Resources:
+        """What this VM reserves on its host: what its guest is given, and what QEMU takes beside that.
+
+        oVirt's formula for x86 (VmOverheadCalculatorImpl), which its users have run on for years.
+        """
+        guest = self.resources
+        overhead_mib = QEMU_MIB + VIDEO_MIB + VCPU_MIB * guest.vcpus - -guest.memory_mib // GUEST_PER_PAGES
+        return Resources(vcpus=guest.vcpus, memory_mib=guest.memory_mib + overhead_mib)
 
     @model_validator(mode="after")
     def _fits_together(self) -> Self:
@@ -130,8 +145,8 @@ def changed_fields(before: VmSpec, after: VmSpec) -> tuple[str, ...]:
     return tuple(name for name in VmSpec.model_fields if getattr(before, name) != getattr(after, name))
 
 
-def is_live(reserved: Resources, wanted: VmSpec, name: str) -> bool:
-    """Tell whether a VM that runs within *reserved* can take over *wanted*'s field of that name.
+def is_live(running: VmSpec, reserved: Resources, wanted: VmSpec, name: str) -> bool:
+    """Tell whether a VM that runs as *running* within *reserved* can take over *wanted*'s field of that name.
 
     Memory goes down and up through the balloon, never above what was reserved; vCPUs are plugged likewise.
     """
@@ -139,14 +154,16 @@ def is_live(reserved: Resources, wanted: VmSpec, name: str) -> bool:
         case "vcpus":
             return wanted.vcpus <= reserved.vcpus
         case "memory_mib":
-            return wanted.memory_mib <= reserved.memory_mib
+            shrunk = wanted.memory_mib <= running.memory_mib
+            needs = running.model_copy(update={"memory_mib": wanted.memory_mib}).needs
+            return shrunk or needs.memory_mib <= reserved.memory_mib
         case _:
             return name in LIVE_FIELDS
 
 
 def live_fields(running: VmSpec, reserved: Resources, wanted: VmSpec) -> tuple[str, ...]:
     """Name what of *wanted* a VM that runs as *running* can take over while it runs."""
-    return tuple(name for name in changed_fields(running, wanted) if is_live(reserved, wanted, name))
+    return tuple(name for name in changed_fields(running, wanted) if is_live(running, reserved, wanted, name))
 
 
 def with_fields(spec: VmSpec, source: VmSpec, names: Iterable[str]) -> VmSpec:

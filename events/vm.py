@@ -19,7 +19,7 @@ from events.facts import (
 )
 from events.ids import CommandId, Generation, HostId, VmId
 from events.spec import MADE_DISKS_MAX, Disk, RunOnce, VmSpec, changed_fields
-from events.values import Desired, Name, Placement, Resources, Value, VmPhase
+from events.values import Desired, Name, Placement, Resources, Said, Value, VmPhase
 
 PENDING_MAX = 8
 """Commands that may wait on one VM at once; one more is refused as `too_many_pending`. A stop overtakes them
@@ -37,6 +37,18 @@ ACTIONS: dict[Verb, ActionVerb] = {
 """The verbs that a host does once, with the command's id for a token."""
 
 
+STARTS_MAX = 3
+"""Hosts that may fail to start a VM before its start has failed."""
+
+
+class FailedStart(Value):
+    """Why one host could not start a VM."""
+
+    host_id: HostId
+    host: str
+    message: Said
+
+
 class PendingCommand(Value):
     """A command whose end depends on what the host will report."""
 
@@ -45,6 +57,8 @@ class PendingCommand(Value):
     grace_s: float = Field(default=0.0, ge=0)
     cold: bool = False
     """A reboot by a stop and a new start, so that pending changes are taken over."""
+    failures: tuple[FailedStart, ...] = Field(default=(), max_length=STARTS_MAX)
+    """Of a start: the hosts that have failed to do it, and are not asked again."""
     fields: tuple[str, ...] = ()
     """Of an update: what the host shall take over while the VM runs."""
 

@@ -25,7 +25,7 @@ from services.projector.core.project import fold, reads
 from services.projector.core.reading import Seen, logged, read
 
 BATCH_MAX = 500
-BATCH_BYTES_MAX = 4 * 1024 * 1024
+BATCH_BYTES_MAX = 2 * 1024 * 1024
 """Bytes of bodies in one turn, unless its first message alone has more: a turn has to be stored before
 PostgreSQL's statement time-out, however large the messages are that a host writes."""
 IDLE_S = 2.0

@@ -151,14 +151,14 @@ class Scheduler:
         No host fits, or the one that has the VM's disks was passed by.
         """
         memory = self._memory
-        if memory.listening or memory.world.hosts.keys() <= memory.alive:
+        if memory.listening or not memory.silent:
             return False
         for change in decision.changes:
             match change.event:
                 case CommandEnded(code=Code.NO_HOST_FITS):
                     return True
                 case VmPlaced(vm=vm, placement=placement):
-                    if vm.made_disks and vm.last_host_id in memory.world.hosts.keys() - memory.alive:
+                    if vm.made_disks and vm.last_host_id in memory.silent:
                         return placement.host_id != vm.last_host_id
                 case _:
                     pass
@@ -166,7 +166,7 @@ class Scheduler:
 
     async def _refresh(self, vm_id: VmId, recorded: Recorded) -> None:
         wanted = [subjects.vm_ctl(vm_id)]
-        wanted += [subjects.host_ctl(host_id) for host_id in sorted(self._memory.world.hosts)]
+        wanted += [subjects.host_ctl(view.host.host_id) for view in self._memory.world.fleet]
         try:
             _, command = codec.decode(recorded.body)
             if isinstance(command, CreateVm):
@@ -225,7 +225,7 @@ class Scheduler:
             if report is None:
                 return NOTHING  # It cannot be read; said when it was folded.
             capacity = capacity_of(report, self._settings.vcpus_per_core, self._settings.host_reserve_mib)
-            return enlist(report, self._memory.world.hosts.get(host_id, Known()), capacity)
+            return enlist(report, self._memory.world.host(host_id), capacity)
 
         await self._persist_decision(attempt, lambda: [subjects.host_ctl(host_id)])
 

@@ -35,7 +35,7 @@ def main() -> None:
         )
         stack.push_async_callback(closer(client))
         clock, log = SystemClock(), JetStreamLog(client, "EVT", random_id)
-        memory = Memory(log, JetStreamLog(client, "CMD", random_id), clock)
+        memory = Memory(log, JetStreamLog(client, "CMD", random_id), clock, settings.policy)
         await persist(health, PART, lambda: NatsSignals(client).listen(subjects.HEARTBEATS, memory.heard))
         commands = JetStreamConsumer(client, "CMD", NAME)
         scheduler = Scheduler(

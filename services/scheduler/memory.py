@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 from uuid import UUID
 
+import numpy as np
 import structlog
 
 from events import codec, subjects
@@ -14,10 +15,14 @@ from events.vm import Vm
 from infra.eventlog.port import EventLog, Recorded
 from infra.runtime.clock import Clock
 from services.scheduler.core.decision import Known, Scene
+from services.scheduler.core.fleet import Mask
+from services.scheduler.core.weights import Policy
 from services.scheduler.core.world import World
 
 SILENT_S = 6.0
 """A host not heard for this long gets no new VMs. No proof of death: nothing that runs is touched."""
+
+ALIVE_FOR_S = 0.25
 
 DEAF_S = 30.0
 """While nobody at all is heard, for how long we suspect our own connection rather than every host."""
@@ -31,11 +36,15 @@ PATTERNS = ("evt.vm.*.*", "evt.host.*.*", "evt.claim.*.*")
 class Memory:
     """The world as last read, with what cannot be read."""
 
-    def __init__(self, log: EventLog, commands: EventLog, clock: Clock) -> None:
+    def __init__(
+        self, log: EventLog, commands: EventLog, clock: Clock, policy: Policy = Policy.BALANCED
+    ) -> None:
         self._log = log
         self._commands = commands
         self._clock = clock
+        self._policy = policy
         self._heard: dict[HostId, float] = {}
+        self._alive, self._alive_at = np.zeros(0, np.bool_), float("-inf")
         self._since = self._last_heard = clock.monotonic()
         self.unreadable: dict[str, str] = {}
         """Subject to the reason why its last message cannot be read: nothing is decided on those."""
@@ -126,13 +135,26 @@ class Memory:
         now = self._clock.monotonic()
         if now - self._last_heard >= SILENT_S:
             self._since = now  # All were silent at once: it was we who did not hear. Listen anew.
+        if host_id not in self._heard or now - self._heard[host_id] >= SILENT_S - ALIVE_FOR_S:
+            self._alive_at = float("-inf")  # It is back: to be looked at.
         self._heard[host_id] = self._last_heard = now
 
     @property
-    def alive(self) -> frozenset[HostId]:
-        """The hosts heard lately."""
-        now = self._clock.monotonic()
-        return frozenset(host for host, at in self._heard.items() if now - at < SILENT_S)
+    def alive(self) -> Mask:
+        """Tell of each host of the fleet whether it was heard lately, as seen at most ALIVE_FOR_S ago."""
+        now, fleet = self._clock.monotonic(), self.world.fleet
+        stale = len(self._alive) != len(fleet) or now - self._alive_at >= ALIVE_FOR_S
+        if stale:
+            self._alive = fleet.mask([host for host, at in self._heard.items() if now - at < SILENT_S])
+            self._alive_at = now
+        return self._alive
+
+    @property
+    def silent(self) -> frozenset[HostId]:
+        """The hosts of the fleet not heard lately."""
+        return frozenset(
+            view.host.host_id for view, alive in zip(self.world.fleet, self.alive, strict=True) if not alive
+        )
 
     @property
     def listening(self) -> bool:
@@ -147,11 +169,16 @@ class Memory:
         vm = known.value if known is not None else None
         name = vm.spec.name if vm is not None else name
         claim = subjects.parse_event(subjects.name_claim(name)).id if name is not None else None
-        return self.world.scene(vm_id, claim, self.alive, self._unreadable_hosts())
+        return self.world.scene(vm_id, claim, self.alive, self._readable(), self._policy)
 
     def seq(self, vm_id: VmId) -> Seq:
         """Give the sequence of the last word on a VM that decisions read; 0 before the first."""
         return self.world.vms.get(vm_id, Known[Vm]()).seq
 
-    def _unreadable_hosts(self) -> frozenset[HostId]:
-        return frozenset(host for host in self.world.hosts if subjects.host_ctl(host) in self.unreadable)
+    def _readable(self) -> Mask | None:
+        """Tell whose last word can be read; None: everybody's."""
+        if not self.unreadable:
+            return None
+        found = map(subjects.parse_event, filter(subjects.is_event, self.unreadable))
+        bad = [HostId(one.uuid) for one in found if (one.kind, one.writer) == ("host", subjects.CTL)]
+        return ~self.world.fleet.mask(bad) if bad else None

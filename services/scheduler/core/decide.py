@@ -71,17 +71,16 @@ def decide(command_id: CommandId, command: Command, scene: Scene) -> Decision:
 
 def _after(due: Decision, scene: Scene) -> Scene:
     """Show *scene* as it will be when *due* is stored; the guards still name what is stored now."""
-    vm, hosts = scene.vm, dict(scene.hosts)
+    vm, fleet = scene.vm, scene.fleet
     for change in due.changes:
         match change.event:
             case VmReleased() | VmPlaced() | VmLiveUpdated() | CommandEnded():
                 vm = replace(vm, value=change.event.vm)
             case HostReleased() | HostReserved():
-                host = change.event.host
-                hosts[host.host_id] = replace(hosts[host.host_id], host=host)
+                fleet = fleet.with_host(change.event.host)
             case _:
                 pass  # The word to the host: no decision reads it.
-    return replace(scene, vm=vm, hosts=hosts)
+    return replace(scene, vm=vm, fleet=fleet)
 
 
 def _decide(command_id: CommandId, command: Command, scene: Scene) -> Decision:
@@ -183,7 +182,7 @@ def _start(vm: Vm, command_id: CommandId, command: StartVm, scene: Scene) -> Dec
         return join(vm, command_id, scene, "start")
     try:
         pending = PendingCommand(command_id=command_id, verb="start")
-        return place(vm, scene, pending, desired, command.once)
+        return place(vm, scene, (pending,), desired, command.once)
     except NoPlace as err:
         return refuse(command_id, scene, err.code, err.facts)
 

@@ -6,9 +6,10 @@ from typing import Generic, TypeVar
 
 from events.events import Event
 from events.facts import VmFact
-from events.host import Host
 from events.ids import BEGINNING, CommandId, HostId, Seq, VmId
 from events.vm import Vm
+from services.scheduler.core.fleet import Fleet, HostView, Mask
+from services.scheduler.core.weights import Policy
 
 T = TypeVar("T")
 
@@ -22,16 +23,6 @@ class Known(Generic[T]):
 
 
 @dataclass(frozen=True)
-class HostView:
-    """A host as placement sees it."""
-
-    host: Host
-    seq: Seq
-    alive: bool
-    """Its heartbeat was heard lately. Ranks only: it is no guard and no proof of anything."""
-
-
-@dataclass(frozen=True)
 class Scene:
     """Everything that one decision about one VM reads."""
 
@@ -39,9 +30,21 @@ class Scene:
     vm: Known[Vm]
     fact: VmFact | None
     """The last that the placed host reported about the VM."""
-    hosts: Mapping[HostId, HostView]
+    fleet: Fleet
+    alive: Mask
+    """Whose heartbeat was heard lately. Ranks only: it is no guard and no proof of anything."""
+    readable: Mask | None
+    """Whose last word can be read; None: everybody's."""
     name_owner: Known[VmId]
     """Who holds the claim on the VM's name."""
+    policy: Policy = Policy.BALANCED
+
+    def host(self, host_id: HostId) -> HostView | None:
+        """Give a host whose last word can be read."""
+        row = self.fleet.row(host_id)
+        if row is None or (self.readable is not None and not self.readable[row]):
+            return None
+        return self.fleet[row]
 
 
 @dataclass(frozen=True)

@@ -6,15 +6,19 @@ from events import subjects
 from events.codes import Code
 from events.desired import Action, DesiredVm
 from events.events import HostReserved, VmDesired, VmPlaced
-from events.ids import CommandId, Generation
+from events.ids import CommandId, Generation, HostId
 from events.spec import RunOnce, with_fields
 from events.values import Desired, Placement
 from events.vm import ACTIONS, PendingCommand, Verb, Vm
-from services.scheduler.core.decision import Change, Decision, HostView, Scene
-from services.scheduler.core.rank import best, feasible
+from services.scheduler.core.decision import Change, Decision, Scene
+from services.scheduler.core.filters import Candidates, Request, candidates
+from services.scheduler.core.fleet import HostView
+from services.scheduler.core.weights import best
 
 REFUSALS_MAX = 100
 """Hosts whose refusals are written into one event: with thousands of hosts it would be too large to read."""
+PASSED_BY_MAX = 10
+"""Hosts whose refusals are written down where another host took the VM."""
 
 
 class NoPlace(Exception):
@@ -26,23 +30,28 @@ class NoPlace(Exception):
         self.facts = facts
 
 
-def place(vm: Vm, scene: Scene, pending: PendingCommand, desired: Desired, once: RunOnce | None) -> Decision:
-    """Place *vm*, which is placed nowhere, in a new generation; raises NoPlace."""
+def place(
+    vm: Vm, scene: Scene, pending: tuple[PendingCommand, ...], desired: Desired, once: RunOnce | None
+) -> Decision:
+    """Place *vm*, which is placed nowhere, in a new generation, for the commands that wait for it.
+
+    Raises NoPlace.
+    """
     assert vm.placement is None, "what was seen to have stopped is released first"
-    needs = vm.spec.resources
-    candidates = _candidates(scene, once)
-    fits, refusals = feasible(candidates, needs)
-    if not fits:
-        facts = {
-            "considered": len(candidates),
-            "vcpus": needs.vcpus,
-            "memory_mib": needs.memory_mib,
-            "refusals": [refusal.model_dump() for refusal in refusals[:REFUSALS_MAX]],
-        }
-        raise NoPlace(Code.NO_HOST_FITS, facts)
-    # Its disks may be in a folder of that host's own; where they are not, another host does as well.
-    at_home = (view for view in fits if vm.made_disks and view.host.host_id == vm.last_host_id)
-    chosen = next(at_home, None) or best(fits, needs)
+    request = Request(
+        spec=vm.spec,
+        needs=vm.spec.needs,
+        only=_only(scene, once),
+        made_disks=frozenset(vm.made_disks),
+        tried=frozenset(failed.host_id for one in pending for failed in one.failures),
+    )
+    found = candidates(scene.fleet, request, scene.alive, scene.readable)
+    row = _at_home(vm, scene, found)
+    if row is None:
+        row = best(scene.fleet, found.fits, request.needs, scene.policy)
+    if row is None:
+        raise NoPlace(Code.NO_HOST_FITS, _why(found, scene))
+    chosen = scene.fleet[row]
     placement = Placement(host_id=chosen.host.host_id, generation=Generation(vm.generation + 1))
     placed = vm.model_copy(
         update={
@@ -50,36 +59,63 @@ def place(vm: Vm, scene: Scene, pending: PendingCommand, desired: Desired, once:
             "generation": placement.generation,
             "placement": placement,
             "grace_s": 0.0,
-            "pending": (pending,),
+            "pending": pending,
             "running": vm.spec,
-            "reserved": needs,
+            "reserved": request.needs,
             "once": once,
         }
     )
+    return _placed(placed, placement, scene, found, chosen)
+
+
+def _only(scene: Scene, once: RunOnce | None) -> HostId | None:
+    if once is None or once.host_id is None:
+        return None
+    if scene.host(once.host_id) is None:
+        raise NoPlace(Code.NO_SUCH_HOST, {"host": f"host_{once.host_id}"})
+    return once.host_id
+
+
+def _at_home(vm: Vm, scene: Scene, found: Candidates) -> int | None:
+    """Give the host where *vm* ran last, if it has disks: they may be in a folder of that host's own."""
+    row = scene.fleet.row(vm.last_host_id) if vm.made_disks and vm.last_host_id is not None else None
+    return row if row is not None and found.fits[row] else None
+
+
+def _why(found: Candidates, scene: Scene) -> dict[str, Any]:
+    needs = found.request.needs
+    return {
+        "considered": int(found.considered.sum()),
+        "vcpus": needs.vcpus,
+        "memory_mib": needs.memory_mib,
+        "refused": dict(found.refused),
+        "refusals": [refusal.model_dump() for refusal in found.refusals(scene.fleet, REFUSALS_MAX)],
+    }
+
+
+def _placed(vm: Vm, placement: Placement, scene: Scene, found: Candidates, chosen: HostView) -> Decision:
+    needs, host_ctl = found.request.needs, subjects.host_ctl(placement.host_id)
     host = chosen.host.model_copy(
         update={"allocated": chosen.host.allocated.plus(needs), "vms": chosen.host.vms + 1}
     )
-    reserved = HostReserved(host=host, vm_id=vm.vm_id, resources=needs)
     event = VmPlaced(
-        vm=placed, placement=placement, considered=len(candidates), refusals=refusals[:REFUSALS_MAX]
+        vm=vm,
+        placement=placement,
+        considered=int(found.considered.sum()),
+        refusals=found.refusals(scene.fleet, PASSED_BY_MAX),
+        refused=dict(found.refused),
+        policy=scene.policy,
     )
-    operation = pending.command_id
+    reserved = HostReserved(host=host, vm_id=vm.vm_id, resources=needs)
+    operation = vm.pending[0].command_id
     return Decision(
         (
             Change(subjects.vm_ctl(vm.vm_id), event, operation),
-            Change(subjects.host_ctl(host.host_id), reserved, operation),
-            tell_host(placed, operation),
+            Change(host_ctl, reserved, operation),
+            tell_host(vm, operation),
         ),
-        {subjects.vm_ctl(vm.vm_id): scene.vm.seq, subjects.host_ctl(host.host_id): chosen.seq},
+        {subjects.vm_ctl(vm.vm_id): scene.vm.seq, host_ctl: chosen.seq},
     )
-
-
-def _candidates(scene: Scene, once: RunOnce | None) -> list[HostView]:
-    if once is None or once.host_id is None:
-        return list(scene.hosts.values())
-    if once.host_id not in scene.hosts:
-        raise NoPlace(Code.NO_SUCH_HOST, {"host": f"host_{once.host_id}"})
-    return [scene.hosts[once.host_id]]
 
 
 def tell_host(vm: Vm, operation: CommandId | None) -> Change:

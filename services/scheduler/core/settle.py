@@ -1,5 +1,6 @@
 """Decide what follows from the hosts' facts: commands end, placements end, hosts join."""
 
+from dataclasses import dataclass, replace
 from typing import Any
 
 from events import subjects
@@ -18,10 +19,21 @@ from events.events import (
 )
 from events.facts import HostReported, StopCause, VmFact, VmStartFailed, VmStopped
 from events.host import Host
-from events.spec import IMAGE_DISK, changed_fields, with_fields
+from events.ids import CommandId
+from events.spec import IMAGE_DISK, RunOnce, changed_fields, with_fields
 from events.values import Desired, Resources, VmPhase
-from events.vm import UP, PendingCommand, Vm, is_current, pending_changes, phase_of_fact, reserved_by
-from services.scheduler.core.decision import NOTHING, Change, Decision, HostView, Known, Scene
+from events.vm import (
+    STARTS_MAX,
+    UP,
+    FailedStart,
+    PendingCommand,
+    Vm,
+    is_current,
+    pending_changes,
+    phase_of_fact,
+    reserved_by,
+)
+from services.scheduler.core.decision import NOTHING, Change, Decision, Known, Scene
 from services.scheduler.core.end import ended
 from services.scheduler.core.place import NoPlace, is_action, place, tell_host
 
@@ -60,7 +72,7 @@ def _progressed(vm: Vm, fact: VmFact, scene: Scene) -> Decision:
     live = changed_fields(vm.running, after.running) if vm.running and after.running else ()
     updated = (Change(ctl, VmLiveUpdated(vm=after, changed=live), None),) if live else ()
     told = (tell_host(after, None),) if after.desired is not vm.desired else ()
-    view = scene.hosts.get(fact.host_id)
+    view = scene.host(fact.host_id)
     host = view.host.name if view is not None else f"host_{fact.host_id}"
     ends = (_end_of_step(pending, after, refusals.get(pending.command_id), host) for pending in over)
     ending = (Change(ctl, end, end.command_id) for end in ends)
@@ -97,21 +109,20 @@ def _made_disks(vm: Vm, fact: VmFact) -> tuple[str, ...]:
 
 
 def _released(vm: Vm, fact: VmFact, scene: Scene) -> Decision:
-    """End the placement; a VM that was only to be started anew is placed again in the same batch."""
+    """End the placement; a VM that is to be started anew is placed again in the same batch."""
     assert vm.placement is not None, "a current fact speaks of a placement"
-    view = scene.hosts.get(vm.placement.host_id)
+    view = scene.host(vm.placement.host_id)
     if view is None:
         return NOTHING  # Its host's last event cannot be read: nothing is decided on that.
-    restart = next((pending for pending in vm.pending if pending.cold), None)
-    # Placed anew already and stopped again before it was up: that is a start which failed.
-    restart = restart if vm.desired is Desired.STOPPED else None
+    again = _again(vm, fact, view.host)
+    over = [one for one in vm.pending if again is None or one.command_id not in again.commands]
     needs, failed = reserved_by(vm), isinstance(fact, VmStartFailed)
     after = vm.model_copy(
         update={
             "desired": Desired.STOPPED,
             "placement": None,
             "grace_s": 0.0,
-            "pending": (restart,) if restart is not None else (),
+            "pending": again.pending if again is not None else (),
             "running": None,
             "reserved": None,
             "once": None,
@@ -126,7 +137,7 @@ def _released(vm: Vm, fact: VmFact, scene: Scene) -> Decision:
     cause = ReleaseCause.START_FAILED if failed else ReleaseCause.STOPPED
     gone = DesiredVm(vm_id=vm.vm_id, generation=vm.placement.generation, desired=Desired.ABSENT, spec=vm.spec)
     ctl, host_ctl = subjects.vm_ctl(vm.vm_id), subjects.host_ctl(host.host_id)
-    ends = (_end_of(pending, after, fact, host) for pending in vm.pending if pending is not restart)
+    ends = (_end_of(pending, after, fact, host) for pending in over)
     released = Decision(
         (
             Change(ctl, VmReleased(vm=after, placement=vm.placement, cause=cause), operation),
@@ -136,20 +147,62 @@ def _released(vm: Vm, fact: VmFact, scene: Scene) -> Decision:
         ),
         {ctl: scene.vm.seq, host_ctl: view.seq},
     )
-    return _restarted(released, after, restart, host, scene) if restart is not None else released
+    if again is None:
+        return released
+    # Its host has just spoken, whatever its heartbeats say.
+    alive = scene.alive | scene.fleet.mask([host.host_id])
+    free = replace(scene, fleet=scene.fleet.with_host(host), alive=alive)
+    return _placed_again(released, after, again, free)
 
 
-def _restarted(released: Decision, vm: Vm, pending: PendingCommand, host: Host, scene: Scene) -> Decision:
+@dataclass(frozen=True)
+class _Again:
+    """A placement that follows at once on the one that is over."""
+
+    pending: tuple[PendingCommand, ...]
+    desired: Desired
+    once: RunOnce | None
+    fact: VmFact
+    host: Host
+    """Where it was, and what was said there last."""
+
+    @property
+    def commands(self) -> frozenset[CommandId]:
+        return frozenset(one.command_id for one in self.pending)
+
+
+def _again(vm: Vm, fact: VmFact, host: Host) -> _Again | None:
+    """Say whether *vm* is placed anew: it was stopped to be started, or a host could not start it."""
+    if vm.desired is Desired.STOPPED:
+        cold = tuple(one for one in vm.pending if one.cold)
+        return _Again(cold, Desired.RUNNING, None, fact, host) if cold else None
+    pinned = vm.once is not None and vm.once.host_id is not None
+    # Where it has disks they may be in a folder of that host's own: elsewhere it would miss them.
+    if pinned or not isinstance(fact, VmStartFailed) or _made_disks(vm, fact):
+        return None
+    failure = FailedStart(host_id=host.host_id, host=host.name, message=fact.message)
+    starts = tuple(
+        one.model_copy(update={"failures": (*one.failures, failure)})
+        for one in vm.pending
+        if one.verb in {"start", "reboot"} and len(one.failures) + 1 < STARTS_MAX
+    )
+    return _Again(starts, vm.desired, vm.once, fact, host) if starts else None
+
+
+def _placed_again(released: Decision, vm: Vm, again: _Again, scene: Scene) -> Decision:
     """Add the new placement to the end of the old one, or the reason why there is none."""
-    hosts = {**scene.hosts, host.host_id: HostView(host, scene.hosts[host.host_id].seq, alive=True)}
-    free = Scene(scene.vm_id, scene.vm, None, hosts, scene.name_owner)
     try:
-        placed = place(vm, free, pending, Desired.RUNNING, None)
+        placed = place(vm, scene, again.pending, again.desired, again.once)
     except NoPlace as err:
         stopped = vm.model_copy(update={"pending": ()})
-        failed = ended(pending, stopped, Outcome.FAILED, err.code, err.facts)
-        change = Change(subjects.vm_ctl(vm.vm_id), failed, pending.command_id)
-        return Decision((*released.changes, change), released.guards)
+        ends = (
+            _end_of(one, stopped, again.fact, again.host)
+            if one.failures
+            else ended(one, stopped, Outcome.FAILED, err.code, err.facts)
+            for one in again.pending
+        )
+        ending = (Change(subjects.vm_ctl(vm.vm_id), end, end.command_id) for end in ends)
+        return Decision((*released.changes, *ending), released.guards)
     guards = {**(placed.guards or {}), **(released.guards or {})}
     return Decision((*released.changes, *placed.changes), guards)
 
@@ -165,6 +218,11 @@ def _end_of(pending: PendingCommand, after: Vm, fact: VmFact, host: Host) -> Com
                 "host": host.name,
                 "message": fact.message,
                 "failures": [failure.model_dump(mode="json") for failure in fact.failures],
+                "elsewhere": [
+                    failed.model_dump(mode="json")
+                    for failed in pending.failures
+                    if failed.host_id != host.host_id
+                ],
             }
             return ended(pending, after, Outcome.FAILED, Code.HYPERVISOR_REFUSED, facts)
         case _:

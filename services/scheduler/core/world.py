@@ -37,7 +37,9 @@ from events.host import Host
 from events.ids import HostId, Seq, VmId
 from events.subjects import EventSubject
 from events.vm import Vm
-from services.scheduler.core.decision import HostView, Known, Scene
+from services.scheduler.core.decision import Known, Scene
+from services.scheduler.core.fleet import Fleet, Mask
+from services.scheduler.core.weights import Policy
 
 K = TypeVar("K")
 T = TypeVar("T")
@@ -48,7 +50,7 @@ class World:
     """Mutable, owned by one handler; `fold` ignores what is older than what it has."""
 
     vms: dict[VmId, Known[Vm]] = field(default_factory=dict)
-    hosts: dict[HostId, Known[Host]] = field(default_factory=dict)
+    fleet: Fleet = field(default_factory=Fleet)
     claims: dict[str, Known[VmId]] = field(default_factory=dict)
     facts: dict[tuple[VmId, HostId], Known[VmFact]] = field(default_factory=dict)
     reports: dict[HostId, Known[HostReported]] = field(default_factory=dict)
@@ -72,13 +74,14 @@ class World:
             ):
                 _keep(self.vms, VmId(subject.uuid), Known(message.vm, seq))
             case HostRegistered() | HostCapacityChanged() | HostReserved() | HostReleased():
-                _keep(self.hosts, message.host.host_id, Known(message.host, seq))
+                self._take_host(message.host, seq)
             case ClaimTaken():
                 _keep(self.claims, subject.id, Known(message.owner, seq))
             case ClaimReleased():
                 _keep(self.claims, subject.id, Known[VmId](None, seq))
             case HostReported():
                 _keep(self.reports, message.host_id, Known(message, seq))
+                self.fleet.report(message)
             case VmDesired():
                 pass  # Our own word to a host; its VM's ctl event says the same to us.
             case RunFact():
@@ -90,8 +93,9 @@ class World:
         self,
         vm_id: VmId,
         name_claim: str | None,
-        alive: frozenset[HostId],
-        unreadable: frozenset[HostId] = frozenset(),
+        alive: Mask,
+        readable: Mask | None = None,
+        policy: Policy = Policy.BALANCED,
     ) -> Scene:
         """Show what a decision about one VM reads."""
         vm = self.vms.get(vm_id, Known())
@@ -101,13 +105,26 @@ class World:
             vm_id=vm_id,
             vm=vm,
             fact=fact.value if fact is not None else None,
-            hosts={
-                host_id: HostView(known.value, known.seq, host_id in alive)
-                for host_id, known in self.hosts.items()
-                if known.value is not None and host_id not in unreadable
-            },
+            fleet=self.fleet,
+            alive=alive,
+            readable=readable,
             name_owner=self.claims.get(name_claim, Known()) if name_claim is not None else Known(),
+            policy=policy,
         )
+
+    def host(self, host_id: HostId) -> Known[Host]:
+        """Give the control plane's last word on a host."""
+        view = self.fleet.get(host_id)
+        return Known(view.host, view.seq) if view is not None else Known()
+
+    def _take_host(self, host: Host, seq: Seq) -> None:
+        known = self.fleet.get(host.host_id)
+        if known is not None and known.seq >= seq:
+            return
+        self.fleet.put(host, seq)
+        report = self.reports.get(host.host_id)
+        if known is None and report is not None and report.value is not None:
+            self.fleet.report(report.value)
 
 
 def _keep(known: dict[K, Known[T]], key: K, word: Known[T]) -> None:

@@ -10,7 +10,7 @@ from events.values import Desired, Resources
 from events.vm import pending_changes, reserved_by
 from tests.support.builders import a_vm, placement, spec
 
-ROOM = Resources(vcpus=4, memory_mib=1024)
+ROOM = Resources(vcpus=4, memory_mib=1024 + 98)
 
 
 def other(**patch: Any) -> VmSpec:
@@ -64,7 +64,7 @@ def test_a_patch_leaves_the_rest_as_it_was() -> None:
 def test_what_can_change_while_it_runs(patch: dict[str, Any], live: bool) -> None:
     (name,) = patch
     wanted = other(**patch)
-    assert is_live(ROOM, wanted, name) is live
+    assert is_live(spec(), ROOM, wanted, name) is live
     names = live_fields(spec(), ROOM, wanted)
     assert names == ((name,) if live else ())
     assert with_fields(spec(), wanted, names) == (wanted if live else spec())

@@ -81,7 +81,7 @@ class Story:
         vm = known.value if known is not None else None
         name = command.spec.name if isinstance(command, CreateVm) else vm.spec.name if vm else "no-name"
         claim = subjects.parse_event(subjects.name_claim(name)).id
-        return self.world.scene(vm_id, claim, frozenset(self.world.hosts) - self.silent)
+        return self.world.scene(vm_id, claim, ~self.world.fleet.mask(self.silent))
 
     def pending(self, vm_id: VmId = VM) -> list[CommandId]:
         """The commands that wait on a VM."""

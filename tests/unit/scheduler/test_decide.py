@@ -104,7 +104,7 @@ def test_a_placement_seen_to_be_over_is_released_before_the_vm_goes_on(
 ) -> None:
     story = started(end).when(command)
     story.then(*RELEASED, "command.ended", *types)
-    host = story.world.hosts[HOST].value
+    host = story.world.host(HOST).value
     assert host is not None
     assert host.vms == (1 if command is START else 0)
 
@@ -138,7 +138,7 @@ def test_a_start_raises_the_generation_and_reserves_in_one_batch() -> None:
     assert isinstance(placed, VmPlaced)
     assert isinstance(reserved, HostReserved)
     assert placed.placement == placement(HOST, 1)
-    assert (reserved.host.vms, reserved.host.allocated) == (1, spec().resources)
+    assert (reserved.host.vms, reserved.host.allocated) == (1, spec().needs)
     assert story.last.guards is not None
     assert story.last.guards.keys() == {subjects.vm_ctl(VM), subjects.host_ctl(HOST)}
 
@@ -151,12 +151,13 @@ def test_a_full_cluster_refuses_with_what_each_host_lacks() -> None:
         CREATE,
     ).silence(host_id(3))
     facts = story.when(START).then(*ENDED).ends(1, FAILED, Code.NO_HOST_FITS).facts
-    assert (facts["considered"], facts["vcpus"], facts["memory_mib"]) == (3, 2, 512)
+    assert (facts["considered"], facts["vcpus"], facts["memory_mib"]) == (3, 2, spec().needs.memory_mib)
     assert [(one["host"], one["filter"], one["needs"], one["has"]) for one in facts["refusals"]] == [
-        ("rack-1", "memory", "512 MiB", "88 MiB free of 600"),
+        ("rack-1", "memory", "609 MiB", "88 MiB free of 600"),
         ("rack-2", "vcpus", "2 vCPUs", "1 vCPUs free of 3"),
         ("rack-3", "liveness", "a heartbeat", "none heard lately"),
     ]
+    assert facts["refused"] == {"memory": 1, "vcpus": 1, "liveness": 1}
 
 
 def test_a_silent_host_gets_nothing_though_it_is_the_freest() -> None:

@@ -212,7 +212,9 @@ async def test_two_schedulers_fill_two_hosts_exactly_and_decide_nothing_twice() 
     control = Control()
     wanted = [(vm_id(number), command_id(number), command_id(100 + number)) for number in range(30)]
     for number in (1, 2):
-        await control.host(host_id(number), cores=4, memory_mib=512 + 15 * 64)
+        await control.host(
+            host_id(number), cores=4, memory_mib=512 + 15 * spec(vcpus=1, memory_mib=64).needs.memory_mib
+        )
     for number, (vm, create, _) in enumerate(wanted):
         await control.ask(create, CreateVm(vm_id=vm, spec=spec(f"vm-{number}", 1, 64)))
     one, two = Turns(control.events), Turns(control.events)

@@ -274,7 +274,7 @@ class Fleet(RuleBasedStateMachine):
             self.store(decide(id_, command, self.scene(command.vm_id, command, silent)))
 
     def resize(self, host: HostId, capacity: Resources) -> None:
-        self.store(enlist(report(host), self.world.hosts.get(host, Known()), capacity))
+        self.store(enlist(report(host), self.world.host(host), capacity))
 
     def scene(
         self, vm: VmId, command: Command | None = None, silent: frozenset[HostId] = frozenset()
@@ -282,7 +282,7 @@ class Fleet(RuleBasedStateMachine):
         known = self.world.vms.get(vm, Known()).value
         name = known.spec.name if known else command.spec.name if isinstance(command, CreateVm) else "none"
         claim = subjects.parse_event(subjects.name_claim(name)).id
-        return self.world.scene(vm, claim, frozenset(HOSTS) - silent)
+        return self.world.scene(vm, claim, ~self.world.fleet.mask(silent))
 
     def say(self, fact: VmFact) -> None:
         self.said.append(fact)

@@ -58,7 +58,7 @@ def test_nothing_follows_from_what_is_on_the_way(fact: VmFact) -> None:
 def test_a_stop_ends_and_the_room_is_given_back_when_it_was_seen() -> None:
     story = placed().when(running()).when(STOP, 2).when(stopped())
     story.then(*RELEASED, "command.ended").ends(2, OK)
-    vm, host = story.world.vms[VM].value, story.world.hosts[HOST].value
+    vm, host = story.world.vms[VM].value, story.world.host(HOST).value
     assert vm is not None
     assert host is not None
     assert (vm.placement, vm.desired, vm.generation) == (None, Desired.STOPPED, 1)
@@ -70,7 +70,7 @@ def test_a_stop_ends_and_the_room_is_given_back_when_it_was_seen() -> None:
 def test_a_start_that_the_hypervisor_refused_ends_with_its_words() -> None:
     story = placed().when(start_failed(message="no such image")).then(*RELEASED, "command.ended")
     facts = story.ends(1, FAILED, Code.HYPERVISOR_REFUSED).facts
-    assert facts == {"host": "rack-1", "message": "no such image", "failures": []}
+    assert facts == {"host": "rack-1", "message": "no such image", "failures": [], "elsewhere": []}
 
 
 def test_a_guest_that_ended_before_it_was_up_fails_its_start() -> None:
@@ -102,7 +102,7 @@ def test_a_fact_about_a_vm_that_nobody_knows_decides_nothing() -> None:
 def test_nothing_is_released_while_its_hosts_last_word_cannot_be_read() -> None:
     story = placed()
     story.store(subjects.vm_fact(VM, HOST), stopped())
-    scene = story.world.scene(VM, None, frozenset({HOST}), unreadable=frozenset({HOST}))
+    scene = story.world.scene(VM, None, story.world.fleet.mask([HOST]), ~story.world.fleet.mask([HOST]))
     assert settle(scene) is NOTHING
 
 

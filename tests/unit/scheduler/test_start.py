@@ -96,7 +96,7 @@ def test_a_run_once_on_a_host_that_nobody_knows_is_refused() -> None:
 def test_what_holds_for_one_run_is_told_to_the_host_and_gone_with_the_release(end: type) -> None:
     story = created().when(StartVm(vm_id=VM, once=ONCE))
     assert (story.entry().once, story.vm().once) == (ONCE, ONCE)
-    story.when(end(host=OTHER_HOST))
+    story.silence(HOST).when(end(host=OTHER_HOST))
     assert (story.entry().once, story.vm().once) == (None, None)
     assert story.when(START, 2).entry().once is None
 

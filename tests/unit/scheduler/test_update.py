@@ -46,7 +46,7 @@ def update(**patch: Any) -> UpdateVm:
 
 
 def allocated(story: Story) -> Resources:
-    host = story.world.hosts[HOST].value
+    host = story.world.host(HOST).value
     assert host is not None
     return host.allocated
 
@@ -58,7 +58,7 @@ def test_a_stopped_vm_is_changed_at_once() -> None:
     assert isinstance(updated, VmUpdated)
     assert updated.changed == ("vcpus", "memory_mib")
     assert story.when(START, 2).entry().spec.memory_mib == TWO_GIB
-    assert allocated(story) == Resources(vcpus=4, memory_mib=TWO_GIB)
+    assert allocated(story) == spec(vcpus=4, memory_mib=TWO_GIB).needs
 
 
 def test_an_update_that_changes_nothing_says_so() -> None:
@@ -77,7 +77,7 @@ def test_what_can_be_changed_live_is_and_ends_with_its_token() -> None:
     live = story.event("vm.live_updated")
     assert isinstance(live, VmLiveUpdated)
     assert live.vm.running == live.vm.spec
-    assert reserved_by(story.vm()) == Resources(vcpus=2, memory_mib=512)
+    assert reserved_by(story.vm()) == spec().needs
 
 
 def test_what_cannot_be_changed_live_waits_and_ends_the_command_at_once() -> None:
@@ -221,12 +221,12 @@ def test_a_disk_that_was_never_made_may_become_another() -> None:
 
 def test_a_release_gives_back_what_the_start_reserved_though_the_spec_has_changed() -> None:
     story = running_vm().when(update(vcpus=4, memory_mib=TWO_GIB), 1)
-    assert allocated(story) == Resources(vcpus=2, memory_mib=512)
+    assert allocated(story) == spec().needs
     story.when(STOP, 2).when(stopped())
     assert allocated(story) == Resources(vcpus=0, memory_mib=0)
     story.when(START, 3)
-    assert allocated(story) == Resources(vcpus=4, memory_mib=TWO_GIB)
-    assert reserved_by(story.vm()) == Resources(vcpus=4, memory_mib=TWO_GIB)
+    assert allocated(story) == spec(vcpus=4, memory_mib=TWO_GIB).needs
+    assert reserved_by(story.vm()) == spec(vcpus=4, memory_mib=TWO_GIB).needs
 
 
 def test_a_placement_of_an_older_release_gives_back_what_it_reserved() -> None:
