@@ -14,9 +14,10 @@ from infra.runtime.ids import random_id
 from infra.runtime.log import configure_logging
 from infra.runtime.service import Service, run_service
 from infra.runtime.settings import load
-from services.scheduler.handler import PART, Scheduler
+from services.scheduler.handler import Scheduler
 from services.scheduler.memory import Memory
 from services.scheduler.settings import SchedulerSettings
+from services.scheduler.settling import PART
 
 NAME = "scheduler"
 

@@ -1,20 +1,21 @@
 """Keep the scheduler's world up to date with the log, and the hosts' heartbeats with the clock."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from uuid import UUID
 
 import numpy as np
 import structlog
 
 from events import codec, subjects
+from events.codes import Code
 from events.envelope import Message
-from events.events import CommandEnded, Event
+from events.events import CommandEnded, Event, VmPlaced
 from events.ids import BEGINNING, CommandId, HostId, Seq, VmId
 from events.places import in_place
 from events.vm import Vm
 from infra.eventlog.port import EventLog, Recorded
 from infra.runtime.clock import Clock
-from services.scheduler.core.decision import Known, Scene
+from services.scheduler.core.decision import Decision, Known, Scene
 from services.scheduler.core.fleet import Mask
 from services.scheduler.core.weights import Policy
 from services.scheduler.core.world import World
@@ -53,6 +54,8 @@ class Memory:
         self._ends_of: Seq | None = None
         """Of all commands after this one in CMD we know whether they have ended; None: of none."""
         self._followed = self._jumped = BEGINNING
+        self._wrote: set[Seq] = set()
+        """What we have stored and not yet met as we follow."""
 
     async def fill(self) -> Seq:
         """Read the last word on every subject; give the position to follow the log from."""
@@ -88,14 +91,19 @@ class Memory:
         return False if known else None
 
     def follow(self, recorded: Recorded) -> None:
-        """Take in the next message of the log."""
-        self.fold(recorded)
+        """Take in the next message of the log. Most are our own: reading those again would take its time."""
+        if recorded.seq in self._wrote:
+            self._wrote.remove(recorded.seq)
+        else:
+            self.fold(recorded)
         self._followed = recorded.seq
 
     def wrote(self, subject: str, seq: Seq, event: Event) -> None:
         """Take in what we have stored ourselves."""
         self.world.fold(subjects.parse_event(subject), seq, event)
         self._note_end(event)
+        if seq > self._followed:
+            self._wrote.add(seq)
 
     def fold(self, recorded: Recorded) -> None:
         """Take in one message; remember aloud what cannot be read."""
@@ -162,6 +170,35 @@ class Memory:
         now = self._clock.monotonic()
         deaf = SILENT_S <= now - self._last_heard < DEAF_S
         return now - self._since >= SILENT_S and not deaf
+
+    def too_early(self, decision: Decision) -> bool:
+        """Tell whether it would be another, had we listened for heartbeats for long enough.
+
+        No host fits, or the one that has the VM's disks was passed by.
+        """
+        if self.listening or not self.silent:
+            return False
+        for change in decision.changes:
+            match change.event:
+                case CommandEnded(code=Code.NO_HOST_FITS):
+                    return True
+                case VmPlaced(vm=vm, placement=placement):
+                    if vm.made_disks and vm.last_host_id in self.silent:
+                        return placement.host_id != vm.last_host_id
+                case _:
+                    pass
+        return False
+
+    def reads(self, vm_id: VmId) -> Sequence[str]:
+        """Name the subjects that every decision about a VM reads: its own, and its placed host's."""
+        known = self.world.vms.get(vm_id)
+        placement = known.value.placement if known is not None and known.value is not None else None
+        hosts = [subjects.host_ctl(placement.host_id)] if placement is not None else []
+        return [subjects.vm_ctl(vm_id), *hosts]
+
+    def any_unreadable(self, wanted: Iterable[str]) -> bool:
+        """Tell whether one cannot be read (said when it was): nothing is decided on that."""
+        return any(subject in self.unreadable for subject in wanted)
 
     def scene(self, vm_id: VmId, name: str | None) -> Scene:
         """Show what a decision about *vm_id* reads; *name* is the VM's, where it is not known yet."""

@@ -4,6 +4,7 @@ It may lag behind the log. That is safe: every decision is guarded on the sequen
 so what lags is refused by the log and decided again.
 """
 
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import TypeVar, assert_never
 
@@ -14,6 +15,7 @@ from events.events import (
     ClaimTaken,
     CommandEnded,
     CommandJoined,
+    Event,
     HostCapacityChanged,
     HostRegistered,
     HostReleased,
@@ -34,7 +36,7 @@ from events.facts import (
     VmFact,
 )
 from events.host import Host
-from events.ids import HostId, Seq, VmId
+from events.ids import BEGINNING, HostId, Seq, VmId
 from events.subjects import EventSubject
 from events.vm import Vm
 from services.scheduler.core.decision import Known, Scene
@@ -89,6 +91,36 @@ class World:
             case _:
                 assert_never(message)
 
+    def suppose(self, subject: EventSubject, event: Event) -> Callable[[], None]:
+        """Take in what is decided and not stored yet, under the sequence of what is; give what takes it back.
+
+        What others have stored meanwhile is not taken back.
+        """
+        match event:
+            case HostRegistered() | HostCapacityChanged() | HostReserved() | HostReleased():
+                return self._suppose_host(event.host)
+            case ClaimTaken():
+                return _suppose(self.claims, subject.id, event.owner)
+            case ClaimReleased():
+                return _suppose(self.claims, subject.id, None)
+            case VmDesired() | HostReported() | RunFact():
+                return _nothing
+            case _:
+                return _suppose(self.vms, VmId(subject.uuid), event.vm)
+
+    def _suppose_host(self, host: Host) -> Callable[[], None]:
+        before = self.fleet.get(host.host_id)
+        if before is None:
+            return _nothing  # One that joins gets nothing in the batch that lets it.
+        self.fleet.put(host, before.seq)
+
+        def undo() -> None:
+            now = self.fleet.get(host.host_id)
+            if now is not None and now.host is host:
+                self.fleet.put(before.host, before.seq)
+
+        return undo
+
     def scene(
         self,
         vm_id: VmId,
@@ -125,6 +157,25 @@ class World:
         report = self.reports.get(host.host_id)
         if known is None and report is not None and report.value is not None:
             self.fleet.report(report.value)
+
+
+def _nothing() -> None:
+    pass
+
+
+def _suppose(known: dict[K, Known[T]], key: K, value: T | None) -> Callable[[], None]:
+    before = known.get(key)
+    supposed = known[key] = Known(value, before.seq if before is not None else BEGINNING)
+
+    def undo() -> None:
+        if known.get(key) is not supposed:
+            return
+        if before is None:
+            del known[key]
+        else:
+            known[key] = before
+
+    return undo
 
 
 def _keep(known: dict[K, Known[T]], key: K, word: Known[T]) -> None:

@@ -1,7 +1,7 @@
 """A scheduler's shell on twins: memory in place of NATS, time that a test moves."""
 
 import asyncio
-from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from datetime import datetime
@@ -72,6 +72,14 @@ class Control:
         """Queue a command."""
         subject = subjects.command(command.vm_id, id_)
         await self.queue.append([a_write(subject, command, event_id=id_, operation=id_)], {})
+
+    async def ask_at_once(self, asked: Mapping[CommandId, Command]) -> None:
+        """Queue commands so that they are fetched together."""
+        writes = [
+            a_write(subjects.command(command.vm_id, id_), command, event_id=id_, operation=id_)
+            for id_, command in asked.items()
+        ]
+        await self.queue.append(writes, {write.subject: BEGINNING for write in writes})
 
     @asynccontextmanager
     async def scheduler(self, log: EventLog | None = None) -> AsyncIterator[None]:
