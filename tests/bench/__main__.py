@@ -4,7 +4,7 @@ import argparse
 import sys
 from collections.abc import Callable, Mapping, Sequence
 
-from tests.bench import hostd, start
+from tests.bench import hostd, scheduler_core, scheduler_e2e, start
 from tests.bench.result import Result
 
 MEASUREMENTS: Mapping[tuple[str, ...], Callable[[], Sequence[Result]]] = {
@@ -19,6 +19,8 @@ MEASUREMENTS: Mapping[tuple[str, ...], Callable[[], Sequence[Result]]] = {
         "hostd.event_lag_ms_p99",
     ): hostd.measure,
     ("hostd.idle_cpu_pct", "hostd.rss_mib"): hostd.measure_idle,
+    tuple(f"scheduler.core_per_s_{size}" for size in scheduler_core.SIZES): scheduler_core.measure,
+    scheduler_e2e.NAMES: scheduler_e2e.measure,
 }
 
 

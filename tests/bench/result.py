@@ -9,18 +9,26 @@ from typing import Any
 
 @dataclass(frozen=True)
 class Result:
-    """One line of output. *aim* is a bound from above; *ok* says whether *value* keeps it."""
+    """One line of output; *ok* says whether *value* keeps its *aim*."""
 
     name: str
     value: float | None
     unit: str
     aim: float | None
+    """A bound from above, or from below where *more_is_better*."""
     detail: dict[str, Any] = field(default_factory=dict)
+    more_is_better: bool = False
 
     def line(self) -> str:
         """Write it as JSON."""
-        reached = self.value is not None and (self.aim is None or self.value <= self.aim)
-        return json.dumps({**asdict(self), "ok": reached})
+        shown = asdict(self)
+        del shown["more_is_better"]
+        return json.dumps({**shown, "ok": self._reached()})
+
+    def _reached(self) -> bool:
+        if self.value is None or self.aim is None:
+            return self.value is not None
+        return self.value >= self.aim if self.more_is_better else self.value <= self.aim
 
 
 def percentile(values: Sequence[float], share: float) -> float:

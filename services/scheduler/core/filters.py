@@ -132,9 +132,15 @@ class Candidates:
     considered: Mask
 
     @property
+    def _anybody_refused(self) -> bool:
+        return not np.array_equal(self.fits, self.considered)
+
+    @property
     def refused(self) -> Counter[str]:
         """Count the hosts that each filter has refused."""
         counts: Counter[str] = Counter()
+        if not self._anybody_refused:
+            return counts
         left = self.considered
         for filter_, passes in self.passed:
             counts[filter_.code] = int(np.count_nonzero(left & ~passes))
@@ -143,6 +149,8 @@ class Candidates:
 
     def refusals(self, fleet: Fleet, most: int) -> tuple[Refusal, ...]:
         """Say for up to *most* refused hosts, by name, what each lacks."""
+        if not self._anybody_refused:
+            return ()
         rows: list[int] = np.flatnonzero(self.considered & ~self.fits).tolist()
         ordered = sorted((fleet[row].host.name, fleet[row].host.host_id, row) for row in rows)
         return tuple(self._refusal(fleet[row], row) for _, _, row in ordered[:most])

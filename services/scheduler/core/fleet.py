@@ -13,6 +13,7 @@ from events.ids import BEGINNING, HostId, Seq
 
 Mask = NDArray[np.bool_]
 Numbers = NDArray[np.int64]
+ARRAYS = ("free_vcpus", "free_memory", "guests", "per_vcpu", "per_mib")
 
 
 @dataclass(frozen=True)
@@ -35,12 +36,13 @@ class Fleet:
         self._views: list[HostView] = []
         self._ids: list[HostId] = []
         self._columns: dict[tuple[str, str], Mask] = {}
-        self.capacity_vcpus: Numbers = np.zeros(0, np.int64)
-        self.capacity_memory: Numbers = np.zeros(0, np.int64)
         self.free_vcpus: Numbers = np.zeros(0, np.int64)
         """Below zero where a capacity shrank under what is reserved."""
         self.free_memory: Numbers = np.zeros(0, np.int64)
         self.guests: Numbers = np.zeros(0, np.int64)
+        self.per_vcpu: NDArray[np.float64] = np.zeros(0, np.float64)
+        """The share of a host's capacity that one vCPU, or one MiB, is."""
+        self.per_mib: NDArray[np.float64] = np.zeros(0, np.float64)
 
     def __len__(self) -> int:
         return len(self._views)
@@ -70,8 +72,8 @@ class Fleet:
         if row is None:
             row = self._insert(host)
         self._views[row] = replace(self._views[row], host=host, seq=seq)
-        self.capacity_vcpus[row] = host.capacity.vcpus
-        self.capacity_memory[row] = host.capacity.memory_mib
+        self.per_vcpu[row] = 1 / max(1, host.capacity.vcpus)
+        self.per_mib[row] = 1 / max(1, host.capacity.memory_mib)
         self.free_vcpus[row] = host.capacity.vcpus - host.allocated.vcpus
         self.free_memory[row] = host.capacity.memory_mib - host.allocated.memory_mib
         self.guests[row] = host.vms
@@ -104,7 +106,7 @@ class Fleet:
         """Give this fleet as it will be when *host* is stored; this one stays as it is."""
         after = Fleet()
         after._views, after._ids, after._columns = list(self._views), self._ids, self._columns
-        for name in ("capacity_vcpus", "capacity_memory", "free_vcpus", "free_memory", "guests"):
+        for name in ARRAYS:
             setattr(after, name, getattr(self, name).copy())
         row = self.row(host.host_id)
         assert row is not None, "only a host that is known changes"
@@ -116,6 +118,6 @@ class Fleet:
         self._ids.insert(row, host.host_id)
         self._views.insert(row, HostView(host, BEGINNING))
         self._columns.clear()
-        for name in ("capacity_vcpus", "capacity_memory", "free_vcpus", "free_memory", "guests"):
+        for name in ARRAYS:
             setattr(self, name, np.insert(getattr(self, name), row, 0))
         return row

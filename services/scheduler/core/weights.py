@@ -1,6 +1,7 @@
 """Say which of the hosts that can take a VM is best: weights, and the policies that mix them."""
 
 from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from enum import StrEnum
 
 import numpy as np
@@ -13,24 +14,25 @@ Cost = NDArray[np.float64]
 """Of shape (hosts,); what is lower is better. From 0 to 1 for a host that can take the VM."""
 
 
-def _used_vcpus(fleet: Fleet, needs: Resources) -> Cost:
-    return 1 - (fleet.free_vcpus - needs.vcpus) / np.maximum(1, fleet.capacity_vcpus)
+@dataclass(frozen=True)
+class Shares:
+    """What of each host would be promised if it took the VM, as shares of what it has."""
+
+    fleet: Fleet
+    vcpus: Cost
+    memory: Cost
 
 
-def _used_memory(fleet: Fleet, needs: Resources) -> Cost:
-    return 1 - (fleet.free_memory - needs.memory_mib) / np.maximum(1, fleet.capacity_memory)
+def shares(fleet: Fleet, needs: Resources) -> Shares:
+    """Look at all hosts at once."""
+    vcpus = 1 - (fleet.free_vcpus - needs.vcpus) * fleet.per_vcpu
+    memory = 1 - (fleet.free_memory - needs.memory_mib) * fleet.per_mib
+    return Shares(fleet, vcpus, memory)
 
 
-def _fullest(fleet: Fleet, needs: Resources) -> Cost:
-    return np.maximum(_used_vcpus(fleet, needs), _used_memory(fleet, needs))
-
-
-def _imbalance(fleet: Fleet, needs: Resources) -> Cost:
-    return np.abs(_used_vcpus(fleet, needs) - _used_memory(fleet, needs))
-
-
-def _guests(fleet: Fleet, _: Resources) -> Cost:
-    return fleet.guests / max(1, int(fleet.guests.max(initial=0)))
+def _guests(seen: Shares) -> Cost:
+    guests = seen.fleet.guests
+    return guests / max(1, int(guests.max(initial=0)))
 
 
 class Weight(StrEnum):
@@ -47,11 +49,11 @@ class Weight(StrEnum):
     """How many VMs it has, to the most that any has."""
 
 
-WEIGHTS: Mapping[Weight, Callable[[Fleet, Resources], Cost]] = {
-    Weight.SPREAD_VCPUS: _used_vcpus,
-    Weight.SPREAD_MEMORY: _used_memory,
-    Weight.SPREAD: _fullest,
-    Weight.IMBALANCE: _imbalance,
+WEIGHTS: Mapping[Weight, Callable[[Shares], Cost]] = {
+    Weight.SPREAD_VCPUS: lambda seen: seen.vcpus,
+    Weight.SPREAD_MEMORY: lambda seen: seen.memory,
+    Weight.SPREAD: lambda seen: np.maximum(seen.vcpus, seen.memory),
+    Weight.IMBALANCE: lambda seen: np.abs(seen.vcpus - seen.memory),
     Weight.GUESTS: _guests,
 }
 
@@ -80,5 +82,6 @@ def best(fleet: Fleet, fits: Mask, needs: Resources, policy: Policy) -> int | No
     """Give the row of the best host among those that fit; of equals that of the lower id. None: none fits."""
     if not fits.any():
         return None
-    cost = sum(factor * WEIGHTS[weight](fleet, needs) for weight, factor in POLICIES[policy].items())
+    seen = shares(fleet, needs)
+    cost = sum(factor * WEIGHTS[weight](seen) for weight, factor in POLICIES[policy].items())
     return int(np.argmin(np.where(fits, cost, np.inf)))
