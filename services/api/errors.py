@@ -64,4 +64,8 @@ def _translated(request: Request, err: HTTPException) -> Problem:
 
 
 def _empty(answer: ProblemAnswer) -> set[str]:
-    return {name for name in ("refusals", "failures", "errors") if not getattr(answer, name)}
+    return {
+        name
+        for name in ("refusals", "refused", "failures", "elsewhere", "errors")
+        if not getattr(answer, name)
+    }

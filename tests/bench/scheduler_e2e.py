@@ -38,7 +38,7 @@ from infra.runtime.service import background
 from services.scheduler.core.place import tell_host
 from tests.bench.result import Result, percentile
 from tests.support.builders import a_host, a_write, report, spec
-from tests.support.eventually import eventually
+from tests.support.eventually import eventually, moment
 
 HOSTS, VMS = 1000, 100_000
 CORES, MEMORY_MIB = 64, 262_144
@@ -87,9 +87,9 @@ class Rig:
 
     async def look(self) -> None:
         """Look for ever which rows are there."""
-        connection = await asyncpg.connect(self.postgres.dsn)
+        connection = await asyncpg.connect(_plain(self.postgres.dsn))
         while True:
-            await asyncio.sleep(LOOK_S)
+            await moment(time.perf_counter() + LOOK_S)
             at = await connection.fetchval("select seq from checkpoint where stream = 'EVT'")
             now = time.perf_counter()
             seen = [vm_id for vm_id, seq in self.placed.items() if seq <= (at or 0)]
@@ -107,8 +107,8 @@ class Rig:
             for number in range(HOSTS):
                 await self.signal(subjects.heartbeat(_host(number)), b"")
                 if number % 50 == 0:
-                    await asyncio.sleep(0.01)
-            await asyncio.sleep(max(0.0, BEAT_S - (time.perf_counter() - began)))
+                    await moment(time.perf_counter() + 0.01)
+            await moment(began + BEAT_S)
 
     async def start(self, number: int) -> None:
         """Ask for the start of one VM, as the API does."""
@@ -137,7 +137,7 @@ class Rig:
         began = time.perf_counter()
         async with asyncio.TaskGroup() as group:
             for index in range(int(rate * for_s)):
-                await asyncio.sleep(max(0.0, began + index / rate - time.perf_counter()))
+                await moment(began + index / rate)
                 group.create_task(self.start(next(numbers)))
 
     async def settled(self) -> None:
@@ -258,7 +258,7 @@ async def _populate(rig: Rig) -> None:
 
 
 async def _caught_up(rig: Rig) -> None:
-    connection = await asyncpg.connect(rig.postgres.dsn)
+    connection = await asyncpg.connect(_plain(rig.postgres.dsn))
 
     async def known() -> bool:
         hosts = await connection.fetchval("select count(*) from hosts where vcpus > 0")
@@ -305,9 +305,14 @@ async def _limit(folder: Path) -> float:
             deciding = group.create_task(decide())
             for start in range(SENDERS):
                 group.create_task(ask(start))
-            await asyncio.sleep(LIMIT_S)
+            await moment(until)
             deciding.cancel()
         return done / LIMIT_S
+
+
+def _plain(dsn: str) -> str:
+    """Give the address as the driver takes it."""
+    return dsn.replace("+asyncpg", "")
 
 
 def _vm(number: int) -> VmId:

@@ -1,6 +1,7 @@
 """Wait for something that tells nobody: the one place of the tests that sleeps, and always with a bound."""
 
 import asyncio
+import time
 from collections.abc import Awaitable, Callable
 from inspect import isawaitable
 
@@ -19,6 +20,11 @@ async def eventually(
             return
         assert asyncio.get_running_loop().time() < deadline, f"{what}: not within {within_s:g} s"
         await asyncio.sleep(LOOK_S)
+
+
+async def moment(at_s: float) -> None:
+    """Wait for a time of `time.perf_counter`: for a load at a rate, never for something to be so."""
+    await asyncio.sleep(max(0.0, at_s - time.perf_counter()))
 
 
 async def turns(count: int) -> None:

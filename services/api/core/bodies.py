@@ -30,6 +30,13 @@ class Fault(_Out):
     message: str
 
 
+class FailedElsewhere(_Out):
+    """A host that had failed to start the VM before this one was tried."""
+
+    host: str
+    message: str
+
+
 class ProblemBody(_Out):
     """Why something was refused or failed (RFC 9457); `code` is stable, the texts are for people."""
 
@@ -40,9 +47,13 @@ class ProblemBody(_Out):
     code: Code
     hint: str
     refusals: list[Refusal] = Field(default_factory=list)
-    """For `no_host_fits`: what each host lacks."""
+    """For `no_host_fits`: what each host lacks; of a large fleet, some of them."""
+    refused: dict[str, int] = Field(default_factory=dict)
+    """For `no_host_fits`: how many hosts each filter refused."""
     failures: list[StartFailure] = Field(default_factory=list)
     """For `hypervisor_refused`: all that the host found wrong with the start, step by step."""
+    elsewhere: list[FailedElsewhere] = Field(default_factory=list)
+    """For `hypervisor_refused`: the hosts that were tried before, and what they said."""
 
 
 class ProblemAnswer(ProblemBody):

@@ -9,11 +9,13 @@ from events import codes
 from events.codes import CATALOGUE, Code
 from events.effective import StartFailure
 from events.events import Refusal
-from services.api.core.bodies import Fault, ProblemAnswer, ProblemBody
+from services.api.core.bodies import FailedElsewhere, Fault, ProblemAnswer, ProblemBody
 
 T = TypeVar("T")
 
 _REFUSALS = TypeAdapter(list[Refusal])
+_ELSEWHERE = TypeAdapter(list[FailedElsewhere])
+_COUNTS = TypeAdapter(dict[str, int])
 _FAILURES = TypeAdapter(list[StartFailure])
 
 
@@ -51,7 +53,9 @@ def body_of(code: Code, facts: Mapping[str, Any]) -> ProblemBody:
         code=code,
         hint=codes.hint(code, told),
         refusals=_listed(_REFUSALS, facts.get("refusals", [])),
+        refused=_counts(facts.get("refused", {})),
         failures=_listed(_FAILURES, facts.get("failures", [])),
+        elsewhere=_listed(_ELSEWHERE, facts.get("elsewhere", [])),
     )
 
 
@@ -70,6 +74,13 @@ def _told(name: str, value: object) -> object:
     if isinstance(value, list | tuple):
         return ", ".join(str(_told(name, one)) for one in value) or "nothing"
     return value.replace("_", "-") if name in {"verb", "allowed"} and isinstance(value, str) else value
+
+
+def _counts(facts: object) -> dict[str, int]:
+    try:
+        return _COUNTS.validate_python(facts)
+    except ValidationError:
+        return {}
 
 
 def _listed(adapter: TypeAdapter[list[T]], facts: object) -> list[T]:

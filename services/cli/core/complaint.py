@@ -15,6 +15,7 @@ def complaint(doing: str, problem: Problem) -> str:
     """Write *problem*, which kept us from *doing* (`start vm web-01`), as lines for a terminal."""
     lines = [f"error: cannot {doing}: {problem['detail']}"]
     lines += aligned(_reasons(problem), indent=2)
+    lines += _all_of_them(problem)
     if problem.get("hint"):
         lines.append(f"try:   {problem['hint']}")
     if problem.get("idempotency_key"):
@@ -89,10 +90,22 @@ _GROUP = {"operation": "op"}
 
 def _reasons(problem: Problem) -> list[tuple[str, ...]]:
     refusals, faults = problem.get("refusals", ()), problem.get("errors", ())
-    if problem.get("failures"):
-        return [(one["step"], one["code"], one["message"]) for one in problem["failures"]]
+    elsewhere = [(one["host"], "tried before", one["message"]) for one in problem.get("elsewhere", ())]
+    if problem.get("failures") or elsewhere:
+        failures = problem.get("failures", ())
+        return [*((one["step"], one["code"], one["message"]) for one in failures), *elsewhere]
     if refusals:
         return [(one["host"], one["filter"], f"needs {one['needs']}, has {one['has']}") for one in refusals]
     if len(faults) > 1:  # a single one is the sentence itself already
         return [(one["pointer"].lstrip("/") or one["where"], one["message"]) for one in faults]
     return []
+
+
+def _all_of_them(problem: Problem) -> list[str]:
+    """Sum up by filter what is too much to be shown host by host."""
+    refused = problem.get("refused", {})
+    number = sum(refused.values())
+    if number <= len(problem.get("refusals", ())):
+        return []
+    counts = ", ".join(f"{filter_} {hosts}" for filter_, hosts in refused.items())
+    return [f"  in all {number} hosts: {counts}"]

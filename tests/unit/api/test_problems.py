@@ -30,6 +30,7 @@ FACTS: dict[Code, dict[str, Any]] = {
             {"host": "host-1", "filter": "memory", "needs": "8192 MiB", "has": "512 MiB free of 4096"},
             {"host": "host-2", "filter": "heartbeat", "needs": "one in 6 s", "has": "none for 11 s"},
         ],
+        "refused": {"memory": 1, "heartbeat": 1},
     },
     Code.INVALID_SPEC: {"reason": "vcpus_max is 2, below vcpus, which is 4"},
     Code.CANNOT_RENAME: {"name": "web-01", "wanted": "web-02"},
@@ -41,6 +42,7 @@ FACTS: dict[Code, dict[str, Any]] = {
             {"step": "validate", "code": "image", "message": "no image tiny in the image storage"},
             {"step": "devices", "code": "network", "message": "no bridge br7 on this host"},
         ],
+        "elsewhere": [{"host": "host-2", "message": "no image tiny in the image storage"}],
     },
     Code.ACTION_REFUSED: {"host": "host-1", "verb": "reset", "message": "domain is not running"},
     Code.GUEST_STOPPED: {"host": "host-1", "cause": "crashed"},
@@ -64,6 +66,8 @@ def shown(code: Code) -> str:
     lines = [f"{answer.code} {answer.status} {answer.type}", answer.title, answer.detail, answer.hint]
     lines += [f"- {one.host}: {one.filter}: needs {one.needs}, has {one.has}" for one in answer.refusals]
     lines += [f"- {one.step}: {one.code}: {one.message}" for one in answer.failures]
+    lines += [f"- {filter_}: {number}" for filter_, number in answer.refused.items()]
+    lines += [f"- before on {one.host}: {one.message}" for one in answer.elsewhere]
     return "\n  ".join(lines)
 
 
@@ -86,5 +90,10 @@ def test_all_texts_are_the_frozen_ones() -> None:
 
 def test_facts_that_are_not_there_show_as_such_and_break_nothing() -> None:
     for code in Code:
-        answer = answer_of(Problem(code, {"refusals": "nonsense", "failures": [{"step": 1}]}), "req_1")
-        assert (answer.refusals, answer.failures) == ([], [])
+        answer = answer_of(
+            Problem(
+                code, {"refusals": "nonsense", "refused": 7, "failures": [{"step": 1}], "elsewhere": [1]}
+            ),
+            "req_1",
+        )
+        assert (answer.refusals, answer.refused, answer.failures, answer.elsewhere) == ([], {}, [], [])

@@ -125,6 +125,20 @@ def test_a_refusal_by_all_hosts_names_each_of_them(roost: Roost, server: Server)
     ]
 
 
+def test_of_many_refusals_some_are_shown_and_all_are_counted(roost: Roost, server: Server) -> None:
+    refusals = [{"host": "host-1", "filter": "memory", "needs": "16 GiB", "has": "9 GiB"}]
+    counts = {"memory": 700, "vcpus": 300}
+    server.answers[f"GET /operations/{OP}"] = (200, failed("no_host_fits", refusals=refusals, refused=counts))
+    said = roost("vm", "start", VM).err
+    assert "\n  host-1  memory  needs 16 GiB, has 9 GiB\n  in all 1000 hosts: memory 700, vcpus 300\n" in said
+
+
+def test_hosts_that_were_tried_before_are_named_with_what_they_said(roost: Roost, server: Server) -> None:
+    tried = [{"host": "host-1", "message": "no such machine type"}]
+    server.answers[f"GET /operations/{OP}"] = (200, failed("hypervisor_refused", elsewhere=tried))
+    assert "\n  host-1  tried before  no such machine type\n" in roost("vm", "start", VM).err
+
+
 def test_with_json_a_failure_is_the_problem_on_standard_output(roost: Roost, server: Server) -> None:
     server.answers[f"GET /operations/{OP}"] = (200, failed("wrong_phase"))
     said = roost("vm", "start", VM, "-o", "json")
