@@ -163,9 +163,9 @@ class Candidates:
 
 def candidates(fleet: Fleet, request: Request, alive: Mask, readable: Mask | None = None) -> Candidates:
     """Ask every filter. A host whose last word cannot be read is not considered at all."""
-    considered = fleet.mask([request.only]) if request.only is not None else np.ones(len(fleet), np.bool_)
+    considered = fleet.everybody if request.only is None else fleet.mask([request.only])
     if readable is not None:
-        considered &= readable
+        considered = considered & readable
     fits, passed = considered & alive, [(LIVENESS, alive)]
     for filter_ in FILTERS:
         passes = filter_.passes(fleet, request)

@@ -12,8 +12,10 @@ from events.host import Host
 from events.ids import BEGINNING, HostId, Seq
 
 Mask = NDArray[np.bool_]
-Numbers = NDArray[np.int64]
-ARRAYS = ("free_vcpus", "free_memory", "guests", "per_vcpu", "per_mib")
+Numbers = NDArray[np.int32]
+Shares = NDArray[np.float32]
+"""Half the width of what Python counts in: with ten thousand hosts an array stays near the processor."""
+ARRAYS = ("free_vcpus", "free_memory", "guests", "per_vcpu", "per_mib", "used_vcpus", "used_memory")
 
 
 @dataclass(frozen=True)
@@ -36,13 +38,16 @@ class Fleet:
         self._views: list[HostView] = []
         self._ids: list[HostId] = []
         self._columns: dict[tuple[str, str], Mask] = {}
-        self.free_vcpus: Numbers = np.zeros(0, np.int64)
+        self.free_vcpus: Numbers = np.zeros(0, np.int32)
         """Below zero where a capacity shrank under what is reserved."""
-        self.free_memory: Numbers = np.zeros(0, np.int64)
-        self.guests: Numbers = np.zeros(0, np.int64)
-        self.per_vcpu: NDArray[np.float64] = np.zeros(0, np.float64)
+        self.free_memory: Numbers = np.zeros(0, np.int32)
+        self.guests: Numbers = np.zeros(0, np.int32)
+        self.per_vcpu: Shares = np.zeros(0, np.float32)
         """The share of a host's capacity that one vCPU, or one MiB, is."""
-        self.per_mib: NDArray[np.float64] = np.zeros(0, np.float64)
+        self.per_mib: Shares = np.zeros(0, np.float32)
+        self.used_vcpus: Shares = np.zeros(0, np.float32)
+        """The share of a host's capacity that is promised."""
+        self.used_memory: Shares = np.zeros(0, np.float32)
 
     def __len__(self) -> int:
         return len(self._views)
@@ -74,6 +79,8 @@ class Fleet:
         self._views[row] = replace(self._views[row], host=host, seq=seq)
         self.per_vcpu[row] = 1 / max(1, host.capacity.vcpus)
         self.per_mib[row] = 1 / max(1, host.capacity.memory_mib)
+        self.used_vcpus[row] = host.allocated.vcpus / max(1, host.capacity.vcpus)
+        self.used_memory[row] = host.allocated.memory_mib / max(1, host.capacity.memory_mib)
         self.free_vcpus[row] = host.capacity.vcpus - host.allocated.vcpus
         self.free_memory[row] = host.capacity.memory_mib - host.allocated.memory_mib
         self.guests[row] = host.vms
@@ -92,6 +99,11 @@ class Fleet:
             found = np.fromiter((holds(view) for view in self._views), np.bool_, len(self._views))
             self._columns[kind, name] = found
         return found
+
+    @property
+    def everybody(self) -> Mask:
+        """Give a yes for each host."""
+        return self.column("", "", lambda _: True)
 
     def mask(self, host_ids: Collection[HostId]) -> Mask:
         """Give for each host whether it is among *host_ids*."""

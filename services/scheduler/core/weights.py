@@ -10,7 +10,8 @@ from numpy.typing import NDArray
 from events.values import Resources
 from services.scheduler.core.fleet import Fleet, Mask
 
-Cost = NDArray[np.float64]
+NEVER = np.float32(np.inf)
+Cost = NDArray[np.float32]
 """Of shape (hosts,); what is lower is better. From 0 to 1 for a host that can take the VM."""
 
 
@@ -25,14 +26,16 @@ class Shares:
 
 def shares(fleet: Fleet, needs: Resources) -> Shares:
     """Look at all hosts at once."""
-    vcpus = 1 - (fleet.free_vcpus - needs.vcpus) * fleet.per_vcpu
-    memory = 1 - (fleet.free_memory - needs.memory_mib) * fleet.per_mib
+    vcpus = fleet.per_vcpu * np.float32(needs.vcpus)
+    vcpus += fleet.used_vcpus
+    memory = fleet.per_mib * np.float32(needs.memory_mib)
+    memory += fleet.used_memory
     return Shares(fleet, vcpus, memory)
 
 
 def _guests(seen: Shares) -> Cost:
     guests = seen.fleet.guests
-    return guests / max(1, int(guests.max(initial=0)))
+    return guests.astype(np.float32) * np.float32(1 / max(1, int(guests.max(initial=0))))
 
 
 class Weight(StrEnum):
@@ -83,5 +86,7 @@ def best(fleet: Fleet, fits: Mask, needs: Resources, policy: Policy) -> int | No
     if not fits.any():
         return None
     seen = shares(fleet, needs)
-    cost = sum(factor * WEIGHTS[weight](seen) for weight, factor in POLICIES[policy].items())
-    return int(np.argmin(np.where(fits, cost, np.inf)))
+    cost = np.zeros(len(fleet), np.float32)
+    for weight, factor in POLICIES[policy].items():
+        cost += WEIGHTS[weight](seen) * np.float32(factor)
+    return int(np.where(fits, cost, NEVER).argmin())
