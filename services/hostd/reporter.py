@@ -23,6 +23,8 @@ from services.hostd.remember import Remember
 PUBLISH_MAX = 64
 """Facts under way at once, each on a subject of its own."""
 HEARTBEAT_S = 1.0
+REST_S = 0.02
+"""How long the line that a fact has been published waits: as long as it takes others to act on the fact."""
 
 LOG = "event log"
 
@@ -58,13 +60,18 @@ class Reporter:
 
     async def publish(self) -> None:
         """Publish what the journal holds, for ever: in order on each subject, several subjects at a time."""
+        news = False
         while True:
             self._waiting.clear()
             outgoing = await self._remember(self._journal.outgoing, PUBLISH_MAX)
             if not outgoing:
                 await self._waiting.wait()
+                news = True
                 continue
             stored = await asyncio.gather(*(self._store(one) for one in outgoing))
+            if news:
+                await self._rest()
+                news = False
             await self._remember(self._journal.published, list(zip(outgoing, stored, strict=True)))
 
     async def beat(self) -> None:
@@ -100,6 +107,17 @@ class Reporter:
             await self._remember(self._journal.publish_later, write)
             self._reported = report
             self._waiting.set()
+
+    async def _rest(self) -> None:
+        """Leave the disk to those who act on the news, for as long as nothing else is to be published.
+
+        Who dies meanwhile publishes it again, with the id by which the server knows it.
+        """
+        try:
+            async with asyncio.timeout(REST_S):
+                await self._waiting.wait()
+        except TimeoutError:
+            pass
 
     async def _store(self, outgoing: Outgoing) -> Seq:
         return await persist(

@@ -1,11 +1,12 @@
 """Take one step towards what is desired: the hypervisor's work, each with its line in the journal first."""
 
+import asyncio
 from collections.abc import Awaitable, Callable
 
 import structlog
 
 from events.desired import Action, ActionVerb
-from events.facts import VmFact, VmResponding
+from events.facts import VmFact, VmResponding, VmStarting
 from events.ids import HostId, VmId
 from infra.runtime.clock import Clock
 from infra.runtime.errors import Unavailable
@@ -48,6 +49,8 @@ from services.hostd.turns import Turns
 
 HYPERVISORS = {"vcpus", "memory_mib"}
 """Fields of a spec that are the hypervisor's to change while a guest runs; the others only we heed."""
+LOOK_AFTER_S = 0.05
+"""When a guest is looked at that has just come up."""
 Look = tuple[Entry | None, Domain | None]
 """What is desired, and what is there."""
 
@@ -98,6 +101,10 @@ class Steps:
             case Wait(seconds=seconds):
                 self._wake(vm_id, seconds)
                 return None
+            case Report(fact=VmStarting() as fact):
+                # The disk that takes down what is begun, and the checks of it, need not wait for each other.
+                said, _ = await asyncio.gather(self._reporter.report(fact), self._prepare(entry))
+                return said, domain
             case Report(fact=fact):
                 # What we say does not change what is there; a change wakes us again.
                 return await self._reporter.report(fact), domain
@@ -219,7 +226,16 @@ class Steps:
             self._leave(desired.vm_id)
         await self._reporter.report(saying.booting(self._host_id, entry, started.effective, started.disks))
         # Look: one that ran already need not be as a new one would, and an order may have come meanwhile.
-        return await self.look(desired.vm_id)
+        # But not now: somebody waits for this word, and a look takes time from those who carry it.
+        self._wake(desired.vm_id, LOOK_AFTER_S)
+        return None
+
+    async def _prepare(self, entry: Entry) -> None:
+        try:
+            await self._hypervisor.prepare(entry.desired)
+        except (Unavailable, NoAnswer, HypervisorRefused) as err:
+            # The start itself meets it again, and says so.
+            self._logger.debug("not_prepared", vm_id=str(entry.desired.vm_id), reason=str(err))
 
     async def _ask(self, ask: Callable[[VmId], Awaitable[None]], entry: Entry) -> None:
         try:

@@ -18,7 +18,7 @@ from events.statistics import VmStatistics
 from infra.runtime.errors import Unavailable
 from infra.runtime.workers import Overdue, Workers
 from services.hostd.core.domain import Domain, DomainState, Happening
-from services.hostd.hypervisor.blueprint import FindImage, Platform
+from services.hostd.hypervisor.blueprint import Blueprint, FindImage, Platform
 from services.hostd.hypervisor.connections import Connections
 from services.hostd.hypervisor.disks import MAKE_TIMEOUT_S, remove_folders
 from services.hostd.hypervisor.happenings import Echoes, listen
@@ -41,6 +41,8 @@ THREADS = 8
 SPARES = 6
 """Threads whose call hangs and that are replaced at a time."""
 STARTS_AT_ONCE = 4
+AHEAD_S = 0.25
+"""For how long a start relies on what was checked ahead: milliseconds pass where no turn is waited for."""
 STARTING = ("make_disks", "create")
 """The calls of a start that make something, however late."""
 
@@ -71,6 +73,7 @@ class LibvirtHypervisor:
         self._looks = Looks()
         self._echoes = Echoes()
         self._starts = Starts(self._connections, self._looks, platform, find_image)
+        self._ahead: dict[VmId, tuple[float, Blueprint]] = {}
         self._overdue: dict[tuple[VmId, str], Future[Any]] = {}
         self._loop = asyncio.get_running_loop()
         self._changed: Changed = lambda _vm_id, _happening: None
@@ -89,15 +92,30 @@ class LibvirtHypervisor:
         self._refuse_starting(vm_id)
         return await self._about(vm_id, self._call_timeout_s, self._domain, vm_id)
 
+    async def prepare(self, desired: DesiredVm) -> None:
+        self._refuse_starting(desired.vm_id)
+        drawn = await self._draw(desired)
+        if isinstance(drawn, Blueprint):
+            self._ahead[desired.vm_id] = self._loop.time(), drawn
+
     async def start(self, desired: DesiredVm) -> Started:
         vm_id = desired.vm_id
         self._refuse_starting(vm_id)
-        drawn = await self._about(vm_id, self._call_timeout_s, self._starts.prepare, desired)
+        drawn = self._drawn_ahead(desired) or await self._draw(desired)
         if isinstance(drawn, Started):
             return drawn
         if drawn.disks:
             await self._about(vm_id, MAKE_TIMEOUT_S, self._starts.make_disks, drawn)
         return await self._about(vm_id, START_TIMEOUT_S, self._starts.create, drawn)
+
+    async def _draw(self, desired: DesiredVm) -> Blueprint | Started:
+        return await self._about(desired.vm_id, self._call_timeout_s, self._starts.prepare, desired)
+
+    def _drawn_ahead(self, desired: DesiredVm) -> Blueprint | None:
+        """Give what was checked just now for this very start. Older, it would be checks of another world."""
+        at, drawn = self._ahead.pop(desired.vm_id, (0.0, None))
+        fresh = self._loop.time() - at <= AHEAD_S
+        return drawn if fresh and drawn is not None and drawn.desired == desired else None
 
     async def ask_shutdown(self, vm_id: VmId) -> None:
         await self._about(vm_id, ASK_TIMEOUT_S, self._ask_shutdown, vm_id)

@@ -90,6 +90,12 @@ class Hypervisor(Protocol):
     async def domain(self, vm_id: VmId) -> Domain | None:
         """Show one of our domains; None where there is none of this id, or it is not ours."""
 
+    async def prepare(self, desired: DesiredVm) -> None:
+        """Check ahead what *start* would, and make nothing: a start right behind it need not check again.
+
+        Raises StartRefused, as the start would.
+        """
+
     async def start(self, desired: DesiredVm) -> Started:
         """Take every step of a start, up to QEMU; of this generation and running already: describe it.
 

@@ -91,6 +91,9 @@ class SimulatedHypervisor:
         guest = self._read(vm_id)
         return self._show(guest) if guest is not None else None
 
+    async def prepare(self, desired: DesiredVm) -> None:
+        pass  # Its checks take no time: the start makes them.
+
     async def start(self, desired: DesiredVm) -> Started:
         guest = self._read(desired.vm_id)
         disks = tuple(disk.name for disk in desired.spec.disks)
