@@ -82,13 +82,18 @@ class Steps:
 
     async def look(self, vm_id: VmId) -> Look:
         """See what is desired, and what is there."""
-        entry = await self._remember(self._journal.entry, vm_id)
-        try:
-            domain = await self._hypervisor.domain(vm_id) if entry is not None else None
-        except (Unavailable, NoAnswer, HypervisorRefused):
+        # Side by side: what changes in either while the other is read has the VM looked at again.
+        entry, domain = await asyncio.gather(
+            self._remember(self._journal.entry, vm_id), self._hypervisor.domain(vm_id), return_exceptions=True
+        )
+        if isinstance(entry, BaseException):
+            raise entry
+        if entry is None:
+            return None, None  # Not ours: whatever the hypervisor says or does not say of it.
+        if isinstance(domain, BaseException):
             self._leave(vm_id)  # Whoever waits for a turn and cannot be looked at holds up nobody.
-            raise
-        return (seen(entry, domain) if entry is not None else None), domain
+            raise domain
+        return seen(entry, domain), domain
 
     async def take(self, step: Next, entry: Entry, domain: Domain | None) -> Look | None:
         """Take *step* and see what there is then; None where nothing more can be done now."""
