@@ -15,6 +15,7 @@ VM_NAME = "vm-name"
 
 EVT_ALL = "evt.>"
 CMD_ALL = "cmd.>"
+LEASE_ALL = "lease.>"
 HEARTBEATS = "hb.*"
 STATISTICS = "stat.*"
 LIVE = "live."
@@ -84,6 +85,11 @@ def statistics(host_id: HostId) -> str:
 def ended(operation_id: CommandId) -> str:
     """Name the core signal that an operation has ended and its row says so."""
     return f"ended.{operation_id}"
+
+
+def service_lease(service: str) -> str:
+    """Name the lease of the one active process of a service."""
+    return f"lease.svc.{service}"
 
 
 def dead(stream: str) -> str:

@@ -49,6 +49,8 @@ def _service(name: str) -> dict[str, list[str]]:
             "$JS.API.STREAM.INFO.CMD",
             f"$JS.API.CONSUMER.MSG.NEXT.CMD.{COMMAND_CONSUMER}",
             f"$JS.ACK.CMD.{COMMAND_CONSUMER}.>",
+            subjects.service_lease("scheduler"),
+            "$JS.API.STREAM.MSG.GET.LEASE",
         ],
         "projector": ["dead.*", "ended.*", "$JS.API.STREAM.MSG.GET.DEAD", *_read("EVT"), *_read("CMD")],
         "api": ["cmd.vm.*.*", "$JS.API.STREAM.MSG.GET.CMD", "$JS.API.STREAM.INFO.EVT"],

@@ -18,6 +18,10 @@ ACK_WAIT_NS = 30 * 10**9
 MESSAGE_MAX = BODY_MAX + 16 * 1024
 """Bytes of one message with its headers: what nobody would read need not be stored."""
 
+LEASE_MAX_BYTES = 16 * 1024 * 1024
+LEASE_MESSAGE_MAX = 4 * 1024
+"""A lease is a few hundred bytes: there is room for tens of thousands."""
+
 ERR_STREAM_NOT_FOUND = 10059
 ERR_CONSUMER_NOT_FOUND = 10014
 
@@ -61,6 +65,15 @@ def streams(evt_max_bytes: int, cmd_max_bytes: int, replicas: int) -> Mapping[st
             "discard": "old",
             "deny_purge": False,
             "max_msg_size": -1,
+        },
+        # The last word on each lease. Nothing here may come or go but by a guarded write: no roll-ups, no
+        # age, no time to live.
+        "LEASE": {
+            **kept,
+            "subjects": [subjects.LEASE_ALL],
+            "max_bytes": LEASE_MAX_BYTES,
+            "max_msgs_per_subject": 1,
+            "max_msg_size": LEASE_MESSAGE_MAX,
         },
     }
 

@@ -41,7 +41,14 @@ class _Client(Client):
             return None  # None that we could read; what the message means is in its body.
 
 
-async def connect(url: str, seed_file: Path, name: str, on_closed: Callable[[str], None]) -> Client:
+async def connect(
+    url: str,
+    seed_file: Path,
+    name: str,
+    on_closed: Callable[[str], None],
+    *,
+    ping_interval_s: int = PING_INTERVAL_S,
+) -> Client:
     """Connect as the identity in *seed_file*; raises Unavailable (try again) or ConfigInvalid (mend it).
 
     *url* may be several, parted by commas: of a cluster any node may be down when a process starts.
@@ -72,7 +79,7 @@ async def connect(url: str, seed_file: Path, name: str, on_closed: Callable[[str
                     nkeys_seed_str=seed,
                     max_reconnect_attempts=-1,  # the default gives up for good after 60
                     reconnect_time_wait=RECONNECT_WAIT_S,  # type: ignore[arg-type]  # its time in seconds may be a part
-                    ping_interval=PING_INTERVAL_S,  # the default notices a partition after minutes
+                    ping_interval=ping_interval_s,  # the default notices a partition after minutes
                     max_outstanding_pings=2,
                     pending_size=0,  # else what is sent while disconnected arrives after we gave up on it
                     inbox_prefix=f"_INBOX_{name}".encode(),

@@ -44,6 +44,7 @@ class JetStreamConsumer:
 
     def __init__(self, client: Client, stream: str, name: str) -> None:
         self._puller = Puller(client, stream, name, BATCH)
+        self._left: list[Msg] = []
 
     async def fetch(self, most: int, wait_s: float) -> Sequence[Delivery]:
         try:
@@ -52,12 +53,18 @@ class JetStreamConsumer:
             raise Unavailable("event log", f"{err}; `python -m infra.deploy.bootstrap` makes it") from err
 
     async def close(self) -> None:
-        """Give back what was fetched ahead, so that another reader has it at once."""
-        for message in await self._puller.close():
+        """Give back what was fetched ahead, so that another reader has it at once.
+
+        Raises Unavailable where that cannot be said: it comes again when its time is up, or when this is
+        called again.
+        """
+        self._left.extend(await self._puller.drain())
+        while self._left:
             try:
-                await message.nak()
-            except (NatsError, JetStreamError, OSError):
-                return  # The connection is gone: it comes again when its time is up.
+                await self._left[-1].nak()
+            except (NatsError, JetStreamError, OSError) as err:
+                raise Unavailable("event log", f"nak: {why(err)}") from err
+            self._left.pop()
 
 
 async def settled(client: Client, stream: str, name: str) -> Seq:

@@ -43,17 +43,23 @@ class ApiError(Exception):
         self.code: int = error.get("err_code", 0)
 
 
-async def ask(client: Client, subject: str, body: Mapping[str, Any]) -> dict[str, Any]:
+async def ask(
+    client: Client, subject: str, body: Mapping[str, Any], answer_s: float = REQUEST_TIMEOUT_S
+) -> dict[str, Any]:
     """Call the JetStream API; raises ApiError, Unavailable."""
-    return await request(client, subject, json.dumps(body).encode(), None)
+    return await request(client, subject, json.dumps(body).encode(), None, answer_s)
 
 
 async def request(
-    client: Client, subject: str, body: bytes, headers: dict[str, str] | None
+    client: Client,
+    subject: str,
+    body: bytes,
+    headers: dict[str, str] | None,
+    answer_s: float = REQUEST_TIMEOUT_S,
 ) -> dict[str, Any]:
     """Send to JetStream and read its answer; raises ApiError for its no, Unavailable for no answer."""
     try:
-        answer = await client.request(subject, body, timeout=REQUEST_TIMEOUT_S, headers=headers)
+        answer = await client.request(subject, body, timeout=answer_s, headers=headers)
     except NoRespondersError as err:
         raise Unavailable(
             "event log", "nobody answers for the stream: no leader yet, or it is not there"
@@ -69,10 +75,18 @@ async def request(
 class JetStreamLog:
     """One stream, as `port.EventLog` describes it."""
 
-    def __init__(self, client: Client, stream: str, new_id: Callable[[], UUID]) -> None:
+    def __init__(
+        self,
+        client: Client,
+        stream: str,
+        new_id: Callable[[], UUID],
+        *,
+        answer_s: float = REQUEST_TIMEOUT_S,
+    ) -> None:
         self._client = client
         self._stream = stream
         self._new_id = new_id
+        self._answer_s = answer_s
 
     async def append(self, writes: Sequence[Write], guards: Guards) -> Seq:
         """Store all or none; see the port.
@@ -221,7 +235,8 @@ class JetStreamLog:
 
     async def _get(self, which: Mapping[str, Any]) -> Recorded | None:
         try:
-            answer = await ask(self._client, f"$JS.API.STREAM.MSG.GET.{self._stream}", which)
+            subject = f"$JS.API.STREAM.MSG.GET.{self._stream}"
+            answer = await ask(self._client, subject, which, self._answer_s)
         except ApiError as err:
             if err.code == ERR_NO_MESSAGE:
                 return None

@@ -128,7 +128,10 @@ class Consumer(Protocol):
         """Wait up to *wait_s* and take up to *most*; raises Unavailable."""
 
     async def close(self) -> None:
-        """Take no more; what is under way comes again."""
+        """Take no more, until the next fetch; what was not handed out comes again, to whoever fetches.
+
+        Raises Unavailable where that could not be told to the server; it may be called again.
+        """
 
 
 class FactLog(Protocol):

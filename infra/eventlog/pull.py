@@ -24,6 +24,7 @@ from infra.runtime.errors import Unavailable
 
 REQUEST_EXPIRES_S = 10.0
 EXPIRY_SLACK_S = 1.0
+DRAIN_TIMEOUT_S = 2.0
 REQUEST_BATCH = 256
 """Messages that a standing request asks for: what may lie in the client's queue at most."""
 
@@ -79,16 +80,33 @@ class Puller:
                 self._settle(self._queue.get_nowait(), taken)
         return taken
 
-    async def close(self) -> Sequence[Msg]:
-        """Stop listening; give the messages that were not handed out."""
-        left: list[Msg] = []
-        while not self._queue.empty():
-            self._settle(self._queue.get_nowait(), left)
+    async def close(self) -> None:
+        """Stop listening, whatever is still to come."""
         if self._subscription is not None and not self._client.is_closed:
             try:
                 await self._subscription.unsubscribe()
             except NatsError:
                 pass  # The connection is going; the server forgets the subscription with it.
+
+    async def drain(self) -> Sequence[Msg]:
+        """Ask for no more; give what the server sent until it knew and what was not handed out.
+
+        A message that it sends after we have stopped to listen would be nobody's until its time is up.
+        """
+        subscription, self._subscription = self._subscription, None
+        if subscription is not None:
+            try:
+                if self._client.is_connected:
+                    async with asyncio.timeout(DRAIN_TIMEOUT_S):
+                        await subscription.drain()  # type: ignore[no-untyped-call]
+                else:
+                    await subscription.unsubscribe()
+            except (NatsError, OSError, TimeoutError):
+                pass  # The connection is going; the server forgets the request with it.
+        left: list[Msg] = []
+        while not self._queue.empty():
+            self._settle(self._queue.get_nowait(), left)
+        self._owed = 0
         return left
 
     async def _ask(self) -> None:

@@ -57,17 +57,32 @@ class Scheduler:
         self._settling = Settling(memory=memory, writer=self._writer, settings=settings, health=health)
         self._logger = structlog.get_logger()
 
+    @property
+    def active(self) -> bool:
+        """Whether it decides; see tenure.py. For speed alone: guards keep several right that do."""
+        return self._settling.active
+
+    @active.setter
+    def active(self, active: bool) -> None:
+        self._settling.active = active
+
     async def start(self) -> Follower:
-        """Read the world, settle what was left open, and give the position to go on from."""
+        """Read the world, and give the position to go on from."""
         position = await persist(self._health, PART, self._memory.fill)
-        await self._settling.everything()
         return self._log.follow(position, ["evt.>"])
 
+    async def settle_open(self) -> None:
+        """Settle what was left open; others have their turn between any two."""
+        await self._settling.everything()
+
+
     async def follow(self, follower: Follower) -> None:
-        """Take in what is written to the log, and settle what hosts report, for ever."""
+        """Take in what is written to the log, and while active settle what hosts report, for ever."""
         while True:
             records = await persist(self._health, PART, lambda: follower.next(FETCH_MAX, FETCH_WAIT_S))
             await self._settling.take(records)
+            if not self.active and self._memory.too_many_ends:
+                await persist(self._health, PART, self._memory.remember_ends)
 
     async def serve(self) -> None:
         """Decide commands, for ever."""

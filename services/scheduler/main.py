@@ -7,6 +7,8 @@ from infra.eventlog.connection import closer, connect
 from infra.eventlog.consumer import JetStreamConsumer
 from infra.eventlog.jetstream import JetStreamLog
 from infra.eventlog.signals import NatsSignals
+from infra.leases.jetstream import PING_INTERVAL_S, JetStreamLeases
+from infra.leases.service import ServiceLease
 from infra.runtime.backoff import persist
 from infra.runtime.clock import SystemClock
 from infra.runtime.health import Health
@@ -18,6 +20,7 @@ from services.scheduler.handler import Scheduler
 from services.scheduler.memory import Memory
 from services.scheduler.settings import SchedulerSettings
 from services.scheduler.settling import PART
+from services.scheduler.tenure import LEASE_PART, Commands, Tenure
 
 NAME = "scheduler"
 
@@ -26,7 +29,7 @@ def main() -> None:
     """Read settings, connect, serve until told to stop."""
     settings = load(SchedulerSettings)
     configure_logging(NAME, settings.log_level)
-    health = Health(PART)
+    health = Health(PART, LEASE_PART)
 
     async def build(service: Service, stack: AsyncExitStack) -> None:
         client = await persist(
@@ -38,7 +41,7 @@ def main() -> None:
         clock, log = SystemClock(), JetStreamLog(client, "EVT", random_id)
         memory = Memory(log, JetStreamLog(client, "CMD", random_id), clock, settings.policy)
         await persist(health, PART, lambda: NatsSignals(client).listen(subjects.HEARTBEATS, memory.heard))
-        commands = JetStreamConsumer(client, "CMD", NAME)
+        commands = Commands(JetStreamConsumer(client, "CMD", NAME))
         scheduler = Scheduler(
             log=log,
             commands=commands,
@@ -48,11 +51,29 @@ def main() -> None:
             new_id=random_id,
             health=health,
         )
+        lease = await _lease(settings, health, service, stack)
         follower = await scheduler.start()
         service.spawn("follow", scheduler.follow(follower))
-        service.spawn("serve", scheduler.serve())
+        tenure = Tenure(scheduler=scheduler, commands=commands, lease=lease, health=health)
+        service.spawn("tenure", tenure.live())
 
     run_service(NAME, build, health, settings.health_port)
+
+
+async def _lease(
+    settings: SchedulerSettings, health: Health, service: Service, stack: AsyncExitStack
+) -> ServiceLease:
+    """Give the lease of the active scheduler, over a connection of its own."""
+    url, seed = settings.nats_url, settings.nats_seed_file
+    client = await persist(
+        health,
+        LEASE_PART,
+        lambda: connect(url, seed, NAME, service.fail, ping_interval_s=PING_INTERVAL_S),
+    )
+    stack.push_async_callback(closer(client))
+    leases = JetStreamLeases(client, random_id)
+    subject = subjects.service_lease(NAME)
+    return ServiceLease(leases, subject, holder=settings.replica, new_id=random_id, clock=SystemClock())
 
 
 if __name__ == "__main__":

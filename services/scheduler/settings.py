@@ -1,5 +1,7 @@
 """What a scheduler is told."""
 
+import platform
+
 from pydantic import Field
 
 from infra.runtime.settings import NatsSettings
@@ -15,3 +17,6 @@ class SchedulerSettings(NatsSettings):
     """Which of the hosts that can take a VM does: see the glossary."""
     host_reserve_mib: int = Field(default=512, ge=0)
     """Memory of each host that no VM gets: the system's and the daemons' own."""
+    replica: str = Field(default_factory=lambda: platform.node() or "unnamed", min_length=1, max_length=255)
+    """The name of the place where this scheduler runs, by default the machine's. Whatever is started there
+    takes the place's lease over at once, so two on one machine need names of their own."""

@@ -44,14 +44,16 @@ class Settling:
         self._writer = writer
         self._settings = settings
         self._health = health
+        self.active = False
+        """Whether anything is settled; what is not is left to whoever is active."""
 
     async def take(self, records: Sequence[Recorded]) -> None:
-        """Take *records* in, and store in one batch what follows from each as it is read."""
+        """Take *records* in, and while active store in one batch what follows from each as it is read."""
         open_, batch = dict[About, None](), Batch(self._memory)
         async with self._writer.turn:
             for recorded in records:
                 self._memory.follow(recorded)
-                about = _told_of(recorded)
+                about = _told_of(recorded) if self.active else None
                 decision = self._decide(about) if about is not None else NOTHING
                 if about is None or decision is NOTHING:
                     continue
@@ -72,10 +74,14 @@ class Settling:
         about += [About("vm", vm_id) for vm_id in sorted(world.vms)]
         for one in about:
             await self._settle(one)
+            await asyncio.sleep(0)
 
     async def _settle(self, about: About) -> None:
-        """Decide until it is stored or there is nothing to store: a fact is never given up on."""
-        while True:
+        """Decide until it is stored or there is nothing to store: a fact is never given up on.
+
+        Who is active no more leaves it to whoever is.
+        """
+        while self.active:
             for _ in range(REDECIDE_MAX):
                 if await persist(self._health, PART, lambda: self._stored(about)):
                     return

@@ -183,14 +183,19 @@ async def test_the_search_bites_in_every_place(stack: Stack, admin: Client) -> N
         for process in (teller, sleeper):
             process.kill()
             await process.wait()
-    streams = {"stream EVT", "stream CMD", "stream DEAD"}
+    streams = {"stream EVT", "stream CMD", "stream DEAD", "stream LEASE"}
     files = {"file logs/api.log", "file nats/nats.conf", "file hosts/planted.sqlite"}
     assert {*streams, *files, "table event_log", "command line"} <= found
 
 
 async def plant(stack: Stack, admin: Client, planted: str) -> None:
     """Leave it where it should never be."""
-    subjects = {"EVT": f"evt.vm.{VM}.planted", "CMD": f"cmd.vm.{VM}.{VM}", "DEAD": "dead.evt"}
+    subjects = {
+        "EVT": f"evt.vm.{VM}.planted",
+        "CMD": f"cmd.vm.{VM}.{VM}",
+        "DEAD": "dead.evt",
+        "LEASE": "lease.svc.planted",
+    }
     for stream, subject in subjects.items():
         write = a_write(subject, running(), event_id=random_id())
         headers = {"Planted": planted} if stream == "EVT" else None

@@ -65,9 +65,10 @@ class Fleet:
         }
 
     @asynccontextmanager
-    async def scheduler(self) -> AsyncIterator[asyncio.subprocess.Process]:
+    async def scheduler(self, replica: str = "one") -> AsyncIterator[asyncio.subprocess.Process]:
         """Run a scheduler."""
-        settings, said = self.settings("scheduler"), self.state / "scheduler.log"
+        settings, said = self.settings("scheduler"), self.state / f"scheduler-{replica}.log"
+        settings |= {"ROOST_REPLICA": replica}
         async with running_service("services.scheduler.main", settings=settings, said=said) as process:
             yield process
 

@@ -24,6 +24,7 @@ PLANTED = {
     "door-nats": ("services/scheduler/memory.py", "from nats.aio.client import Client"),
     "door-sql": ("services/projector/handler.py", "from sqlalchemy import select"),
     "real-log": ("services/scheduler/handler.py", "import infra.eventlog.jetstream"),
+    "real-leases": ("services/scheduler/tenure.py", "import infra.leases.jetstream"),
     "real-readmodel": ("services/api/desk.py", "import infra.readmodel.postgres"),
     "real-hypervisor": ("services/hostd/handler.py", "import services.hostd.hypervisor.libvirt_driver"),
     "infra-rooms": ("infra/eventlog/port.py", "import infra.readmodel.port"),

@@ -101,5 +101,5 @@ async def test_a_server_that_holds_someones_streams_is_left_alone(nats: Embedded
     assert (code, "1 error" in said) == (1, True), said
     assert "holds the streams CMD, DEAD, EVT" in said
     found = await ask(client, "$JS.API.STREAM.NAMES", {})
-    assert sorted(found["streams"]) == ["CMD", "DEAD", "EVT"]
+    assert sorted(found["streams"]) == ["CMD", "DEAD", "EVT", "LEASE"]
     await closer(client)()

@@ -17,7 +17,7 @@ from infra.eventlog.jetstream import ask
 from tests.support.builders import VM, a_write, running
 from tests.support.fleet import Fleet
 
-STREAMS = ("EVT", "CMD", "DEAD")
+STREAMS = ("EVT", "CMD", "DEAD", "LEASE")
 ANSWER_S = 10.0
 
 

@@ -36,6 +36,7 @@ def foreign(siege: Siege) -> tuple[str, ...]:
         f"hb.{own}.more",
         f"stat.{own}.more",
         f"lease.host.{other}",
+        subjects.service_lease("scheduler"),
         f"$KV.any.{own}",
     )
 

@@ -13,18 +13,27 @@ from events.events import CommandEnded
 from events.facts import HostReported, VmFact
 from events.ids import BEGINNING, CommandId, HostId, Seq
 from infra.eventlog.memory import EPOCH, Fault, MemoryConsumer, MemoryFollower, MemoryLog, MemoryStream
-from infra.eventlog.port import EventLog, Guards, Recorded, Write
+from infra.eventlog.port import Delivery, EventLog, Guards, Recorded, Write
+from infra.leases.memory import MemoryLeases
+from infra.leases.port import Leases
+from infra.leases.service import ServiceLease
+from infra.leases.term import Timing
+from infra.runtime.errors import Unavailable
 from infra.runtime.health import Health
 from infra.runtime.ids import random_id
 from services.scheduler.handler import Scheduler
 from services.scheduler.memory import Memory
 from services.scheduler.settings import SchedulerSettings
+from services.scheduler.tenure import Commands, Tenure
 from sim.checkers.ledger import Ledger
 from sim.reading import read_ledger
 from tests.support.builders import a_write, report
 
 PATIENCE_S = 5.0
 TURNS, TURNS_MAX = 50, 5000
+LEASE = subjects.service_lease("scheduler")
+TIMING = Timing(renew_s=0, again_s=0, look_s=0)
+"""Whoever holds or watches does so at each turn; what counts is the clock that a test moves."""
 
 
 class StillClock:
@@ -41,12 +50,91 @@ class StillClock:
 
 
 @dataclass
+class Wire:
+    """How one process reaches the others; whoever is killed reaches nobody any more."""
+
+    cut: bool = False
+
+    def carry(self) -> None:
+        """Let something through."""
+        if self.cut:
+            raise Unavailable("wire", "the process was killed")
+
+
+class Held:
+    """A command in the hands of one process."""
+
+    def __init__(self, delivery: Delivery, wire: Wire) -> None:
+        self._delivery, self._wire = delivery, wire
+        self.recorded = delivery.recorded
+
+    async def ack(self) -> None:
+        self._wire.carry()
+        await self._delivery.ack()
+
+    async def retry(self, delay_s: float) -> None:
+        self._wire.carry()
+        await self._delivery.retry(delay_s)
+
+
+class Reader:
+    """One of several readers of one durable consumer; it fetches nothing ahead."""
+
+    def __init__(self, consumer: MemoryConsumer, wire: Wire) -> None:
+        self._consumer, self._wire = consumer, wire
+
+    async def fetch(self, most: int, wait_s: float) -> Sequence[Delivery]:
+        return [Held(one, self._wire) for one in await self._consumer.fetch(most, wait_s)]
+
+    async def close(self) -> None:
+        self._wire.carry()
+
+
+class Wired:
+    """Leases as one process reaches them."""
+
+    def __init__(self, leases: Leases, wire: Wire) -> None:
+        self._leases, self._wire = leases, wire
+
+    async def look(self, subject: str) -> Recorded | None:
+        self._wire.carry()
+        return await self._leases.look(subject)
+
+    async def say(self, write: Write, guard: Seq) -> Seq:
+        self._wire.carry()
+        return await self._leases.say(write, guard)
+
+
+@dataclass
+class Process:
+    """One scheduler. It ends as by a kill, unless it is told to stop."""
+
+    scheduler: Scheduler
+    wire: Wire
+    task: asyncio.Task[None]
+
+    @property
+    def active(self) -> bool:
+        return self.scheduler.active
+
+    def stop(self) -> None:
+        """End it as a supervisor does that may wait."""
+        self.task.cancel()
+
+    def kill(self) -> None:
+        """End it, at whichever await it is."""
+        self.wire.cut = True
+        self.task.cancel()
+
+
+@dataclass
 class Control:
     """One log, one queue of commands, and as many schedulers as a test starts."""
 
     events: MemoryStream = field(default_factory=MemoryStream)
     asked: MemoryStream = field(default_factory=MemoryStream)
     clock: StillClock = field(default_factory=StillClock)
+    leases: MemoryLeases = field(default_factory=MemoryLeases)
     hosts: list[HostId] = field(default_factory=list)
 
     def __post_init__(self) -> None:
@@ -82,31 +170,48 @@ class Control:
         await self.queue.append(writes, {write.subject: BEGINNING for write in writes})
 
     @asynccontextmanager
-    async def scheduler(self, log: EventLog | None = None) -> AsyncIterator[None]:
-        """Run a scheduler; end it, at whichever await it is, as a kill would."""
-        log = log or self.log
-        memory = Memory(log, self.queue, self.clock)
+    async def scheduler(
+        self,
+        log: EventLog | None = None,
+        *,
+        replica: str = "one",
+        leases: Leases | None = None,
+        clock: StillClock | None = None,
+    ) -> AsyncIterator[Process]:
+        """Run a scheduler, and kill it."""
+        log, clock, wire = log or self.log, clock or self.clock, Wire()
+        memory = Memory(log, self.queue, clock)
         self.memories.append(memory)
+        commands = Commands(Reader(self.consumer, wire))
         scheduler = Scheduler(
             log=log,
-            commands=self.consumer,
+            commands=commands,
             memory=memory,
             settings=SchedulerSettings.model_validate({"nats_seed_file": "none"}),
-            clock=self.clock,
+            clock=clock,
             new_id=random_id,
             health=Health(),
         )
         for host in self.hosts:
             memory.heard(subjects.heartbeat(host), b"")
+        lease = ServiceLease(
+            Wired(leases or self.leases, wire),
+            LEASE,
+            holder=replica,
+            new_id=random_id,
+            clock=clock,
+            timing=TIMING,
+        )
+        tenure = Tenure(scheduler=scheduler, commands=commands, lease=lease, health=Health())
 
         async def life() -> None:
             follower = await scheduler.start()
-            await asyncio.gather(scheduler.follow(follower), scheduler.serve())
+            await asyncio.gather(scheduler.follow(follower), tenure.live())
 
         async with asyncio.TaskGroup() as group:
-            task = group.create_task(life())
-            yield
-            task.cancel()
+            process = Process(scheduler, wire, group.create_task(life()))
+            yield process
+            process.kill()
 
     async def see(self, holds: Callable[[Ledger], bool]) -> Ledger:
         """Wait, event by event, until the log tells that *holds*; give what it tells."""
