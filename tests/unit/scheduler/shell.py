@@ -4,7 +4,6 @@ import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
-from datetime import datetime
 
 from events import subjects
 from events.codec import decode
@@ -12,7 +11,7 @@ from events.commands import Command
 from events.events import CommandEnded
 from events.facts import HostReported, VmFact
 from events.ids import BEGINNING, CommandId, HostId, Seq
-from infra.eventlog.memory import EPOCH, Fault, MemoryConsumer, MemoryFollower, MemoryLog, MemoryStream
+from infra.eventlog.memory import Fault, MemoryConsumer, MemoryFollower, MemoryLog, MemoryStream
 from infra.eventlog.port import Delivery, EventLog, Guards, Recorded, Write
 from infra.leases.memory import MemoryLeases
 from infra.leases.port import Leases
@@ -28,25 +27,13 @@ from services.scheduler.tenure import Commands, Tenure
 from sim.checkers.ledger import Ledger
 from sim.reading import read_ledger
 from tests.support.builders import a_write, report
+from tests.support.still_clock import StillClock
 
 PATIENCE_S = 5.0
 TURNS, TURNS_MAX = 50, 5000
 LEASE = subjects.service_lease("scheduler")
 TIMING = Timing(renew_s=0, again_s=0, look_s=0)
 """Whoever holds or watches does so at each turn; what counts is the clock that a test moves."""
-
-
-class StillClock:
-    """A clock that moves only when a test says so."""
-
-    def __init__(self) -> None:
-        self.passed_s, self.at = 0.0, EPOCH
-
-    def now(self) -> datetime:
-        return self.at
-
-    def monotonic(self) -> float:
-        return self.passed_s
 
 
 @dataclass
