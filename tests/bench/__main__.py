@@ -4,7 +4,7 @@ import argparse
 import sys
 from collections.abc import Callable, Mapping, Sequence
 
-from tests.bench import hostd, scheduler_core, scheduler_e2e, start
+from tests.bench import hostd, scheduler_core, scheduler_e2e, start, takeover
 from tests.bench.result import Result
 
 MEASUREMENTS: Mapping[tuple[str, ...], Callable[[], Sequence[Result]]] = {
@@ -21,6 +21,7 @@ MEASUREMENTS: Mapping[tuple[str, ...], Callable[[], Sequence[Result]]] = {
     ("hostd.idle_cpu_pct", "hostd.rss_mib"): hostd.measure_idle,
     tuple(f"scheduler.core_per_s_{size}" for size in scheduler_core.SIZES): scheduler_core.measure,
     scheduler_e2e.NAMES: scheduler_e2e.measure,
+    ("scheduler.takeover_s",): takeover.measure,
 }
 
 

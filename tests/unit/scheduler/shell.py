@@ -100,7 +100,6 @@ class Process:
     wire: Wire
     task: asyncio.Task[None]
 
-    @property
     def active(self) -> bool:
         return self.scheduler.active
 
