@@ -49,6 +49,7 @@ def _service(name: str) -> dict[str, list[str]]:
             "$JS.API.STREAM.INFO.CMD",
             f"$JS.API.CONSUMER.MSG.NEXT.CMD.{COMMAND_CONSUMER}",
             f"$JS.ACK.CMD.{COMMAND_CONSUMER}.>",
+            f"$JS.API.CONSUMER.INFO.CMD.{COMMAND_CONSUMER}",
             subjects.service_lease("scheduler"),
             "$JS.API.STREAM.MSG.GET.LEASE",
         ],

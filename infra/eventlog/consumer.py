@@ -1,6 +1,7 @@
 """Consume through a durable consumer of JetStream, which infra.deploy made."""
 
 from collections.abc import Sequence
+from typing import Any
 
 from nats.aio.client import Client
 from nats.aio.msg import Msg
@@ -14,6 +15,8 @@ from infra.eventlog.pull import ConsumerGone, Puller, recorded, why
 from infra.runtime.errors import Unavailable
 
 ACK_TIMEOUT_S = 2.0
+RECLAIM_MAX = 4096
+"""Of all that was delivered so many of the newest are looked through; 256 at most are not settled."""
 BATCH = 64
 """Messages asked for ahead: a reader that dies holds no more than these back until their time is up."""
 
@@ -43,6 +46,7 @@ class JetStreamConsumer:
     """The durable consumer *name* on *stream*, as `port.Consumer` describes it."""
 
     def __init__(self, client: Client, stream: str, name: str) -> None:
+        self._client, self._stream, self._name = client, stream, name
         self._puller = Puller(client, stream, name, BATCH)
         self._left: list[Msg] = []
 
@@ -66,11 +70,28 @@ class JetStreamConsumer:
                 raise Unavailable("event log", f"nak: {why(err)}") from err
             self._left.pop()
 
+    async def reclaim(self) -> None:
+        """Say no in the place of whoever took them. The server passes over what is settled (measured)."""
+        info = await _info(self._client, self._stream, self._name)
+        last, place = info["delivered"]["stream_seq"], info["delivered"]["consumer_seq"]
+        first = max(info["ack_floor"]["stream_seq"], last - RECLAIM_MAX) + 1
+        if not info["num_ack_pending"]:
+            return
+        try:
+            for seq in range(first, last + 1):
+                answer = f"$JS.ACK.{self._stream}.{self._name}.1.{seq}.{place}.0.0"
+                await self._client.publish(answer, b"-NAK")
+        except (NatsError, OSError) as err:
+            raise Unavailable("event log", f"nak: {why(err)}") from err
+
 
 async def settled(client: Client, stream: str, name: str) -> Seq:
     """Give the place up to which every message of *stream* was acknowledged by *name*; raises Unavailable."""
+    return Seq((await _info(client, stream, name))["ack_floor"]["stream_seq"])
+
+
+async def _info(client: Client, stream: str, name: str) -> dict[str, Any]:
     try:
-        info = await ask(client, f"$JS.API.CONSUMER.INFO.{stream}.{name}", {})
+        return await ask(client, f"$JS.API.CONSUMER.INFO.{stream}.{name}", {})
     except ApiError as err:
         raise Unavailable("event log", f"consumer {name} of {stream}: {err}") from err
-    return Seq(info["ack_floor"]["stream_seq"])

@@ -225,6 +225,10 @@ class MemoryConsumer:
         """Forget what is under way: it comes again to the next reader."""
         self._again.extend(sorted(self.under_way))
 
+    async def reclaim(self) -> None:
+        for seq in sorted(self.under_way - set(self._again)):
+            await self.redeliver(seq)
+
     def _fresh(self) -> list[Recorded]:
         rest = self._stream.messages[self._position :]
         return [message for message in rest if matches(self._pattern, message.subject)]

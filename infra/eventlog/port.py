@@ -133,6 +133,13 @@ class Consumer(Protocol):
         Raises Unavailable where that could not be told to the server; it may be called again.
         """
 
+    async def reclaim(self) -> None:
+        """Have what any reader took and did not settle come again now; raises Unavailable.
+
+        For one who knows that the others are dead or idle. Who is not is done out of nothing: what it has in
+        hand is handed out a second time, as when its time is up.
+        """
+
 
 class FactLog(Protocol):
     """The log as a host may use it: it writes onto subjects that are its own alone, and reads nothing."""

@@ -75,7 +75,6 @@ class Scheduler:
         """Settle what was left open; others have their turn between any two."""
         await self._settling.everything()
 
-
     async def follow(self, follower: Follower) -> None:
         """Take in what is written to the log, and while active settle what hosts report, for ever."""
         while True:

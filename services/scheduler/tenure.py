@@ -58,6 +58,9 @@ class Commands:
             await InHand(delivery, self._hand).retry(0)
         await self._consumer.close()
 
+    async def reclaim(self) -> None:
+        await self._consumer.reclaim()
+
 
 class Tenure:
     """The life of one scheduler: passive, active, passive."""
@@ -103,6 +106,8 @@ class Tenure:
 
     async def _work(self) -> None:
         await self._scheduler.settle_open()
+        # What a dead predecessor had fetched would come again by itself, but only after its 30 s.
+        await persist(self._health, PART, self._commands.reclaim)
         await self._scheduler.serve()
 
     async def _keep(self) -> None:

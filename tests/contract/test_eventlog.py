@@ -15,7 +15,17 @@ from infra.eventlog.connection import closer, connect
 from infra.eventlog.consumer import JetStreamConsumer
 from infra.eventlog.jetstream import JetStreamLog, ask, request
 from infra.eventlog.memory import Fault, MemoryConsumer, MemoryLog, MemorySignals, MemoryStream
-from infra.eventlog.port import Conflict, Consumer, Corrupt, EventLog, LogFull, Recorded, Signals, Write
+from infra.eventlog.port import (
+    Conflict,
+    Consumer,
+    Corrupt,
+    Delivery,
+    EventLog,
+    LogFull,
+    Recorded,
+    Signals,
+    Write,
+)
 from infra.eventlog.signals import NatsSignals
 from infra.runtime.errors import Unavailable
 from infra.runtime.ids import random_id
@@ -260,6 +270,22 @@ async def test_a_follower_that_is_closed_leaves_no_consumer_behind(nats_server: 
 
     await eventually(none_left, "no consumer on the stream")
     await closer(client)()
+
+
+async def test_what_a_dead_reader_had_in_hand_can_be_had_at_once(world: World) -> None:
+    for number in range(4):
+        await world.commands.append([write(f"cmd.vm.a.{number}")], {f"cmd.vm.a.{number}": Seq(0)})
+    taken: list[Delivery] = []
+    while len(taken) < 4:
+        taken += await world.consumer.fetch(4, WAIT_S)
+    await taken[1].ack()
+    await world.consumer.reclaim()
+    again: set[Seq] = set()
+    while len(again) < 3:
+        more = await world.consumer.fetch(4, WAIT_S)
+        assert more, f"only {again} came again"
+        again |= {one.recorded.seq for one in more}
+    assert again == {taken[0].recorded.seq, taken[2].recorded.seq, taken[3].recorded.seq}
 
 
 async def test_what_was_fetched_ahead_goes_to_the_next_reader_at_once(nats_server: NatsServer) -> None:

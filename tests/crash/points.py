@@ -39,7 +39,18 @@ PORTS = {
 """Module to the adapters that its main puts together, and the name that each port has in a label."""
 POLLS = {"next", "fetch"}
 """Calls that wait for something to come: whoever dies before one, or with nothing in hand, dies idle."""
-IDLE = {"close", "position", "last_seq", "acquire", "active", "connect", "machine", "statistics", "vm_ids"}
+IDLE = {
+    "close",
+    "position",
+    "last_seq",
+    "acquire",
+    "active",
+    "connect",
+    "machine",
+    "statistics",
+    "vm_ids",
+    "reclaim",
+}
 """Calls that a service makes by its clock, or once at its start, whatever is asked of it."""
 
 

@@ -76,6 +76,10 @@ class Reader:
     async def close(self) -> None:
         self._wire.carry()
 
+    async def reclaim(self) -> None:
+        self._wire.carry()
+        await self._consumer.reclaim()
+
 
 class Wired:
     """Leases as one process reaches them."""
