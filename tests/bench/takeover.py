@@ -53,11 +53,11 @@ class Load:
     commands: JetStreamLog
     asked: dict[CommandId, float] = field(default_factory=dict)
     answered: dict[CommandId, float] = field(default_factory=dict)
-    goes_on: bool = True
+    enough: asyncio.Event = field(default_factory=asyncio.Event)
 
     async def ask(self) -> None:
-        """Ask, until told to end."""
-        while self.goes_on:
+        """Ask, until told that it is enough."""
+        while not await self.enough_within(PACE_S):
             vm_id, create, start = VmId(random_id()), CommandId(random_id()), CommandId(random_id())
             name = f"bench-{vm_id.hex[:12]}"
             for id_, command in (
@@ -68,14 +68,20 @@ class Load:
                 subject = subjects.command(vm_id, id_)
                 write = a_write(subject, command, event_id=id_, operation=id_)
                 await self.commands.append([write], {subject: Seq(0)})
-            await asyncio.sleep(PACE_S)
 
     async def beat(self) -> None:
-        """Let the hosts be heard, for ever."""
-        while True:
+        """Let the hosts be heard."""
+        while not await self.enough_within(BEAT_S):
             for number in range(HOSTS):
                 await self.client.publish(subjects.heartbeat(host_id(number)), b"")
-            await asyncio.sleep(BEAT_S)
+
+    async def enough_within(self, seconds: float) -> bool:
+        """Wait for the end of the measurement, for so long; tell whether it has come."""
+        try:
+            async with asyncio.timeout(seconds):
+                return await self.enough.wait()
+        except TimeoutError:
+            return False
 
     async def listen(self, follower: Follower) -> None:
         """Note when each command was first decided, for ever."""
@@ -165,7 +171,7 @@ async def _measure(folder: Path) -> Sequence[Result]:
                 await eventually(lambda: load.first_after(0) is not None, "the first decision")
                 kills = [await _round(both, load, signal.SIGKILL) for _ in range(KILLS)]
                 stops = [await _round(both, load, signal.SIGTERM) for _ in range(STOPS)]
-                load.goes_on = False
+                load.enough.set()
                 await eventually(lambda: load.asked.keys() <= load.answered.keys(), "all decided", WITHIN_S)
         await follower.close()
         ledger = await read_ledger(events)

@@ -3,6 +3,8 @@
 from events import subjects
 from events.ids import Seq
 from infra.eventlog.facts import JetStreamFactLog
+from infra.leases.jetstream import JetStreamLeases
+from infra.runtime.ids import random_id
 from tests.integration.isolation.siege import Siege, calling
 from tests.support.builders import VM, a_write, an_entry, command_id, report, running
 
@@ -99,3 +101,20 @@ async def test_it_hears_nobody_else(siege: Siege) -> None:
     await siege.settled()
     assert [message.subject for some in heard for message in some] == []
     assert set(siege.intruder.refused) == {pattern.lower() for pattern in patterns}
+
+
+async def test_a_lease_of_a_service_is_that_services_own(siege: Siege) -> None:
+    lease, before = subjects.service_lease("scheduler"), await siege.state()
+    for name in ("api", "projector", "auditor"):
+        async with calling(siege.fleet, name) as other:
+            await other.says(lease)
+            await other.flushed()
+            assert other.refused == [lease]
+    assert await siege.state() == before
+    async with calling(siege.fleet, "scheduler") as scheduler:
+        await JetStreamLeases(scheduler.client, random_id).say(a_write(lease, running()), Seq(0))
+        for near in (subjects.service_lease("ha"), f"lease.host.{siege.own}", f"{lease}.more"):
+            await scheduler.says(near)
+        await scheduler.flushed()
+        assert len(scheduler.refused) == 3
+    assert await siege.stored("LEASE") == {lease: 1}
