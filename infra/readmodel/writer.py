@@ -6,7 +6,6 @@ after it.
 """
 
 import asyncio
-import json
 import re
 from collections.abc import Callable, Iterable, Mapping
 from contextlib import AsyncExitStack
@@ -15,6 +14,7 @@ from functools import cache
 from typing import Any
 from uuid import UUID
 
+from pydantic_core import to_json
 from sqlalchemy import ARRAY, Table, Text, bindparam, cast, exists, func, literal_column, select
 from sqlalchemy import table as sql_table
 from sqlalchemy.dialects.postgresql import JSONB, Insert, insert
@@ -232,6 +232,6 @@ def _plain(value: object) -> object:
         case Value():
             return value.model_dump_json()
         case dict():
-            return json.dumps(value)
+            return to_json(value).decode()
         case _:
             return value

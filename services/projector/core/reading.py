@@ -8,6 +8,8 @@ from datetime import UTC
 from typing import Any
 from uuid import UUID
 
+from pydantic_core import from_json
+
 from events import subjects
 from events.codec import BODY_MAX, Undecodable, decode, decode_envelope
 from events.commands import Command
@@ -89,26 +91,36 @@ def _json_object(body: bytes) -> dict[str, Any] | None:
     if len(body) > BODY_MAX:
         return None
     try:
-        found = json.loads(body, parse_int=_bigint, parse_float=_bounded, parse_constant=_bounded)
+        found = from_json(body, allow_inf_nan=False)
+    except ValueError:
+        return None
+    if not isinstance(found, dict) or not _within_bounds(found):
+        return None
+    # Either can be there only as an escape: as they are, no JSON holds the one, no UTF-8 the other.
+    return found if b"\\u" not in body or _is_text(found) else None
+
+
+def _is_text(found: Mapping[str, Any]) -> bool:
+    try:
         text = json.dumps(found, ensure_ascii=False)
         text.encode()
-    except (ValueError, RecursionError):
-        return None
-    return found if isinstance(found, dict) and not _NUL.search(text) else None
+    except UnicodeEncodeError:
+        return False
+    return "\\u0000" not in text or not _NUL.search(text)
 
 
-def _bigint(text: str) -> int:
-    number = int(text)
-    if not -BIGINT_END <= number < BIGINT_END:
-        raise ValueError("beyond 64 bits")
-    return number
-
-
-def _bounded(text: str) -> float:
-    number = float(text)
-    if not abs(number) < BIGINT_END:
-        raise ValueError("beyond 64 bits, or no number")
-    return number
+def _within_bounds(value: object) -> bool:
+    match value:
+        case str():
+            return True
+        case dict():
+            return all(map(_within_bounds, value.values()))
+        case list():
+            return all(map(_within_bounds, value))
+        case int() | float():
+            return -BIGINT_END <= value < BIGINT_END
+        case _:
+            return True
 
 
 def _has_utc(envelope: Envelope) -> bool:
