@@ -11,7 +11,7 @@ from nats.js.errors import Error as JetStreamError
 from events.ids import Seq
 from infra.eventlog.jetstream import ApiError, ask
 from infra.eventlog.port import Delivery, Recorded
-from infra.eventlog.pull import ConsumerGone, Puller, recorded, why
+from infra.eventlog.pull import ConsumerGone, Puller, ended_if_told, recorded, why
 from infra.runtime.errors import Unavailable
 
 ACK_TIMEOUT_S = 2.0
@@ -31,7 +31,7 @@ class JetStreamDelivery:
     async def ack(self) -> None:
         """Wait for the server's word: a plain ack is lost in silence when the connection is."""
         try:
-            await self._message.ack_sync(timeout=ACK_TIMEOUT_S)
+            await ended_if_told(self._message.ack_sync(timeout=ACK_TIMEOUT_S))
         except (NatsError, JetStreamError, OSError, TimeoutError) as err:
             raise Unavailable("event log", f"acknowledgement: {why(err)}") from err
 

@@ -15,7 +15,7 @@ from nats.errors import NoRespondersError
 from events.ids import Seq
 from infra.eventlog.follower import JetStreamFollower
 from infra.eventlog.port import BATCH_MAX, Conflict, Guards, LogFull, Recorded, Write, check_guards
-from infra.eventlog.pull import ConsumerGone, Puller, as_id, recorded, why
+from infra.eventlog.pull import ConsumerGone, Puller, as_id, ended_if_told, recorded, why
 from infra.runtime.backoff import delays_s
 from infra.runtime.errors import Unavailable
 
@@ -59,7 +59,7 @@ async def request(
 ) -> dict[str, Any]:
     """Send to JetStream and read its answer; raises ApiError for its no, Unavailable for no answer."""
     try:
-        answer = await client.request(subject, body, timeout=answer_s, headers=headers)
+        answer = await ended_if_told(client.request(subject, body, timeout=answer_s, headers=headers))
     except NoRespondersError as err:
         raise Unavailable(
             "event log", "nobody answers for the stream: no leader yet, or it is not there"

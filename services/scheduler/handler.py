@@ -84,8 +84,8 @@ class Scheduler:
                 await persist(self._health, PART, self._memory.remember_ends)
 
     async def serve(self) -> None:
-        """Decide commands, for ever."""
-        while True:
+        """Decide commands, while active."""
+        while self.active:
             if self._memory.too_many_ends:
                 await persist(self._health, PART, self._memory.remember_ends)
             deliveries = await persist(
