@@ -21,7 +21,15 @@ from infra.eventlog.port import Corrupt, Write
 from infra.readmodel.memory import MemoryReadModel, MemoryTables
 from infra.readmodel.port import Turn
 from infra.runtime.health import Health
-from services.projector.handler import BATCH_BYTES_MAX, LOG_PART, PARKED_RAW_MAX, ROWS_PART, Projector, Source
+from services.projector.handler import (
+    BATCH_BYTES_MAX,
+    LOG_PART,
+    PARKED_RAW_MAX,
+    READ_BYTES,
+    ROWS_PART,
+    Projector,
+    Source,
+)
 from tests.support.eventually import eventually, turns
 
 SUBJECT = subjects.vm_ctl(VmId(UUID(int=1)))
@@ -155,7 +163,7 @@ async def test_large_messages_are_stored_turn_by_turn_in_order(
 
 async def test_a_large_batch_leaves_turns_to_others(world: World) -> None:
     for number in range(1, 101):
-        await world.write(number)
+        await world.write(number, b"x" * (READ_BYTES // 10))
     looks: list[int] = []
 
     async def look_on() -> None:
