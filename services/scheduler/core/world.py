@@ -82,8 +82,8 @@ class World:
             case ClaimReleased():
                 _keep(self.claims, subject.id, Known[VmId](None, seq))
             case HostReported():
-                _keep(self.reports, message.host_id, Known(message, seq))
-                self.fleet.report(message)
+                if _keep(self.reports, message.host_id, Known(message, seq)):
+                    self.fleet.report(message)
             case VmDesired():
                 pass  # Our own word to a host; its VM's ctl event says the same to us.
             case RunFact():
@@ -178,6 +178,9 @@ def _suppose(known: dict[K, Known[T]], key: K, value: T | None) -> Callable[[], 
     return undo
 
 
-def _keep(known: dict[K, Known[T]], key: K, word: Known[T]) -> None:
-    if key not in known or known[key].seq < word.seq:
-        known[key] = word
+def _keep(known: dict[K, Known[T]], key: K, word: Known[T]) -> bool:
+    """Take in *word*, and say so, unless what is known is as young."""
+    if key in known and known[key].seq >= word.seq:
+        return False
+    known[key] = word
+    return True
