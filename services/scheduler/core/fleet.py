@@ -18,6 +18,10 @@ Shares = NDArray[np.float32]
 ARRAYS = ("free_vcpus", "free_memory", "guests", "per_vcpu", "per_mib", "used_vcpus", "used_memory")
 
 
+COLUMNS_MAX = 1000
+"""Columns that are kept; then they are made anew as they are asked for."""
+
+
 @dataclass(frozen=True)
 class HostView:
     """A host as a decision reads it."""
@@ -96,6 +100,8 @@ class Fleet:
         """Give for each host whether *holds*, which reads nothing but the host's report, and is kept."""
         found = self._columns.get((kind, name))
         if found is None:
+            if len(self._columns) >= COLUMNS_MAX:
+                self._columns.clear()  # Names come from users, and nothing ends them.
             found = np.fromiter((holds(view) for view in self._views), np.bool_, len(self._views))
             self._columns[kind, name] = found
         return found

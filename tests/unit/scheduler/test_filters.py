@@ -7,7 +7,7 @@ from events.ids import HostId, Seq
 from events.machine import MachineFacts, Storage
 from events.spec import Disk, Nic, VmSpec
 from services.scheduler.core.filters import Candidates, Request, candidates
-from services.scheduler.core.fleet import Fleet
+from services.scheduler.core.fleet import COLUMNS_MAX, Fleet
 from tests.support.builders import HOST, OTHER_HOST, a_host, report, spec
 
 NICS = spec().model_copy(update={"nics": (Nic(network="br1"), Nic(network="br0"))})
@@ -107,3 +107,11 @@ def test_a_fleet_as_it_will_be_leaves_the_one_that_is_alone() -> None:
     after = fleet.with_host(a_host(vms=2))
     assert (fleet.free_vcpus.tolist(), after.free_vcpus.tolist()) == ([8, 8], [4, 8])
     assert (fleet.guests.tolist(), after.guests.tolist()) == ([0, 0], [2, 0])
+
+
+def test_columns_of_ever_new_names_do_not_pile_up() -> None:
+    fleet = a_fleet()
+    for number in range(COLUMNS_MAX + 5):
+        wanted = spec().model_copy(update={"nics": (Nic(network=f"br{number}"),)})
+        assert ask(fleet, wanted).fits.all()
+    assert len(fleet._columns) <= COLUMNS_MAX
