@@ -155,7 +155,8 @@ def is_live(running: VmSpec, reserved: Resources, wanted: VmSpec, name: str) -> 
             return wanted.vcpus <= reserved.vcpus
         case "memory_mib":
             shrunk = wanted.memory_mib <= running.memory_mib
-            needs = running.model_copy(update={"memory_mib": wanted.memory_mib}).needs
+            limits = {"memory_mib": wanted.memory_mib, "vcpus": reserved.vcpus, "vcpus_max": None}
+            needs = running.model_copy(update=limits).needs
             return shrunk or needs.memory_mib <= reserved.memory_mib
         case _:
             return name in LIVE_FIELDS

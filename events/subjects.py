@@ -125,15 +125,6 @@ class EventSubject:
         return None if self.writer in {CTL, DESIRED} else HostId(UUID(self.writer))
 
 
-def is_event(subject: str) -> bool:
-    """Tell whether *subject* is one of the log of events."""
-    try:
-        parse_event(subject)
-    except ValueError:
-        return False
-    return True
-
-
 @lru_cache(SUBJECTS_MAX)
 def parse_event(subject: str) -> EventSubject:
     """Take an event's subject apart; ValueError when it is not one of ours."""

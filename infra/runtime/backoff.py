@@ -49,7 +49,11 @@ async def persist(health: Health, part: str, attempt: Callable[[], Awaitable[T]]
         except Unavailable as err:
             if health.down(part, str(err), holder):
                 log.warning("outage_began", part=part, reason=err.why)
-            await asyncio.sleep(waits.next())
+            try:
+                await asyncio.sleep(waits.next())
+            except asyncio.CancelledError:
+                health.up(part, holder)  # Who waits no more needs it no more.
+                raise
         else:
             if health.up(part, holder):
                 log.info("outage_ended", part=part)

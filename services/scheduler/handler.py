@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from uuid import UUID
 
 import structlog
@@ -95,6 +96,7 @@ class Scheduler:
                 left = await self._decide_together(deliveries)
             except Unavailable as err:
                 self._logger.warning("commands_postponed", commands=len(deliveries), reason=str(err))
+                await self._give_back(deliveries)
                 continue
             for delivery in left:
                 try:
@@ -102,16 +104,27 @@ class Scheduler:
                 except Unavailable as err:
                     # Not acknowledged: it comes again when the log is back.
                     self._logger.warning("command_postponed", seq=delivery.recorded.seq, reason=str(err))
+                    await self._give_back([delivery])
+
+    async def _give_back(self, deliveries: Sequence[Delivery]) -> None:
+        """Have them come again soon; else they do so by themselves, when the server's patience is over."""
+        with suppress(Unavailable):
+            for delivery in deliveries:
+                await delivery.retry(RETRY_S)
 
     async def _decide_together(self, deliveries: Sequence[Delivery]) -> Sequence[Delivery]:
         """Decide what needs no second look in one batch; give back the others, to be handled one by one."""
-        left, done, asked = list[Delivery](), list[Delivery](), set[CommandId]()
+        left, done = list[Delivery](), list[Delivery]()
+        asked, behind = set[CommandId](), set[str]()
         async with self._writer.turn:
             batch = Batch(self._memory)
             for delivery in deliveries:
-                decided = self._decide_quickly(delivery, asked)
+                # What follows on one that has to wait, on the same VM, waits as well.
+                vm = delivery.recorded.subject.rpartition(".")[0]
+                decided = self._decide_quickly(delivery, asked) if vm not in behind else None
                 if decided is None or not batch.has_room(decided[0]):
                     left.append(delivery)
+                    behind.add(vm)
                     continue
                 decision, actor = decided
                 done.append(delivery)
@@ -158,7 +171,7 @@ class Scheduler:
         for attempt in range(REDECIDE_MAX):
             looked_to: Seq | None = None
             if attempt > 0 or self._memory.has_ended(command_id, recorded.seq) is None:
-                await self._refresh(vm_id, recorded)
+                await self._refresh(vm_id, recorded, hosts=attempt > 0)
                 looked_to = await self._look_for_end(vm_id, command_id)
                 if looked_to is None:
                     await delivery.ack()
@@ -207,9 +220,11 @@ class Scheduler:
         name = command.spec.name if isinstance(command, CreateVm) else None
         return decide(command_id, command, self._memory.scene(vm_id, name)), envelope
 
-    async def _refresh(self, vm_id: VmId, recorded: Recorded) -> None:
+    async def _refresh(self, vm_id: VmId, recorded: Recorded, *, hosts: bool) -> None:
+        """Read again what a decision reads; the *hosts* only after a conflict: they may be many."""
         wanted = [subjects.vm_ctl(vm_id)]
-        wanted += [subjects.host_ctl(view.host.host_id) for view in self._memory.world.fleet]
+        if hosts:
+            wanted += [subjects.host_ctl(view.host.host_id) for view in self._memory.world.fleet]
         try:
             _, command = codec.decode(recorded.body)
             if isinstance(command, CreateVm):

@@ -178,6 +178,8 @@ class Memory:
         """
         if self.listening or not self.silent:
             return False
+        if decision.no_host:
+            return True
         for change in decision.changes:
             match change.event:
                 case CommandEnded(code=Code.NO_HOST_FITS):
@@ -216,6 +218,6 @@ class Memory:
         """Tell whose last word can be read; None: everybody's."""
         if not self.unreadable:
             return None
-        found = map(subjects.parse_event, filter(subjects.is_event, self.unreadable))
-        bad = [HostId(one.uuid) for one in found if (one.kind, one.writer) == ("host", subjects.CTL)]
+        hosts = (view.host.host_id for view in self.world.fleet)
+        bad = [host_id for host_id in hosts if subjects.host_ctl(host_id) in self.unreadable]
         return ~self.world.fleet.mask(bad) if bad else None

@@ -46,10 +46,12 @@ class Settling:
         self._health = health
         self.active = False
         """Whether anything is settled; what is not is left to whoever is active."""
+        self._early: dict[About, None] = {}
+        """What waits until hosts have had the time to be heard."""
 
     async def take(self, records: Sequence[Recorded]) -> None:
         """Take *records* in, and while active store in one batch what follows from each as it is read."""
-        open_, batch = dict[About, None](), Batch(self._memory)
+        open_, self._early, batch = self._early, {}, Batch(self._memory)
         async with self._writer.turn:
             for recorded in records:
                 self._memory.follow(recorded)
@@ -84,6 +86,9 @@ class Settling:
         while self.active:
             for _ in range(REDECIDE_MAX):
                 if await persist(self._health, PART, lambda: self._stored(about)):
+                    return
+                if self._memory.too_early(self._decide(about)):
+                    self._early[about] = None
                     return
                 await persist(self._health, PART, lambda: self._memory.refresh(self._reads(about)))
             await asyncio.sleep(RETRY_S)

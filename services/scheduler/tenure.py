@@ -113,16 +113,19 @@ class Tenure:
     async def _keep(self) -> None:
         """Renew the lease until it is lost."""
         timing, wait_s = self._lease.timing, self._lease.timing.renew_s
-        while self._lease.held:
-            await asyncio.sleep(min(wait_s, self._lease.left_s))
-            try:
-                async with asyncio.timeout(self._lease.left_s):
-                    await self._lease.renew()
-                self._health.up(LEASE_PART, "renewal")
-                wait_s = timing.renew_s
-            except (Unavailable, TimeoutError) as err:
-                self._health.down(LEASE_PART, str(err) or "no answer in time", "renewal")
-                wait_s = timing.again_s
+        try:
+            while self._lease.held:
+                await asyncio.sleep(min(wait_s, self._lease.left_s))
+                try:
+                    async with asyncio.timeout(self._lease.left_s):
+                        await self._lease.renew()
+                    self._health.up(LEASE_PART, "renewal")
+                    wait_s = timing.renew_s
+                except (Unavailable, TimeoutError) as err:
+                    self._health.down(LEASE_PART, str(err) or "no answer in time", "renewal")
+                    wait_s = timing.again_s
+        finally:
+            self._health.up(LEASE_PART, "renewal")  # Nothing is renewed any more.
 
     async def _hand_over(self) -> None:
         """Let another begin now; what cannot be told now runs out by itself."""

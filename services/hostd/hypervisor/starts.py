@@ -60,9 +60,13 @@ class Starts:
         return blueprint
 
     def make_disks(self, blueprint: Blueprint) -> None:
-        """Make the files of the disks that are not there."""
-        for disk in blueprint.disks:
-            make_disk(disk)
+        """Make the files of the disks that are not there; refused, say which are there all the same."""
+        try:
+            for disk in blueprint.disks:
+                make_disk(disk)
+        except StartRefused as err:
+            there = [disk.name for disk in blueprint.disks if disk.path.exists()]
+            raise StartRefused(err.failures, disks=there) from err
 
     def create(self, blueprint: Blueprint) -> Started:
         """Have libvirt start QEMU; refused, it leaves no definition behind."""

@@ -66,7 +66,8 @@ def decide(command_id: CommandId, command: Command, scene: Scene) -> Decision:
     if due is NOTHING:
         return _decide(command_id, command, scene)
     decision = _decide(command_id, command, _after(due, scene))
-    return Decision(due.changes + decision.changes, {**(due.guards or {}), **(decision.guards or {})})
+    guards = {**(due.guards or {}), **(decision.guards or {})}
+    return Decision(due.changes + decision.changes, guards, no_host=due.no_host)
 
 
 def _after(due: Decision, scene: Scene) -> Scene:

@@ -62,6 +62,8 @@ class Decision:
 
     changes: tuple[Change, ...] = ()
     guards: Mapping[str, Seq] | None = None
+    no_host: bool = False
+    """A start is given up because no other host can take the VM."""
 
 
 NOTHING = Decision()

@@ -9,6 +9,7 @@ import numpy as np
 
 from events.events import Refusal
 from events.ids import HostId
+from events.machine import Storage
 from events.spec import VmSpec
 from events.values import Resources
 from services.scheduler.core.fleet import Fleet, HostView, Mask
@@ -68,14 +69,17 @@ def _storage(fleet: Fleet, request: Request) -> Mask | None:
 
 
 def _has_storage(name: str) -> Callable[[HostView], bool]:
-    return lambda view: name in (storages := _storages(view)) or not storages
+    return lambda view: not _storages(view) or name in _writable(view)
 
 
-def _storages(view: HostView) -> Sequence[str]:
-    """Give the storages of a host that can be written to; none where it has not said."""
+def _storages(view: HostView) -> Sequence[Storage]:
+    """Give the storages of a host; none where it has not said."""
     machine = view.report.machine if view.report is not None else None
-    known = machine.storages if machine is not None else ()
-    return [storage.name for storage in known if storage.writable and storage.problem is None]
+    return machine.storages if machine is not None else ()
+
+
+def _writable(view: HostView) -> Sequence[str]:
+    return [one.name for one in _storages(view) if one.writable and one.problem is None]
 
 
 def _tried(fleet: Fleet, request: Request) -> Mask | None:
@@ -96,7 +100,7 @@ FILTERS: Sequence[Filter] = (
     Filter(
         "storage",
         _storage,
-        lambda view, request: (_list(request.storages), f"writable: {_list(_storages(view))}"),
+        lambda view, request: (_list(request.storages), f"writable: {_list(_writable(view))}"),
     ),
     Filter(
         "memory",

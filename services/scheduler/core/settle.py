@@ -202,7 +202,7 @@ def _placed_again(released: Decision, vm: Vm, again: _Again, scene: Scene) -> De
             for one in again.pending
         )
         ending = (Change(subjects.vm_ctl(vm.vm_id), end, end.command_id) for end in ends)
-        return Decision((*released.changes, *ending), released.guards)
+        return Decision((*released.changes, *ending), released.guards, no_host=True)
     guards = {**(placed.guards or {}), **(released.guards or {})}
     return Decision((*released.changes, *placed.changes), guards)
 

@@ -143,19 +143,35 @@ async def test_half_a_disk_of_a_start_that_died_is_made_again_whole(world: RealW
     await world.remove(entry)
 
 
-async def test_a_disk_that_qemu_img_cannot_make_leaves_nothing_behind(
-    world: RealWorld, disk_image: str
-) -> None:
-    """The base's header says qcow2, and the rest of it is not."""
+def torn_image(world: RealWorld, disk_image: str) -> str:
+    """Lay out an image whose disk's header says qcow2, and the rest of it is not."""
     folder = world.images / "torn"
-    folder.mkdir()
+    folder.mkdir(exist_ok=True)
     base = (world.images / disk_image / "base.qcow2").read_bytes()
     (folder / "base.qcow2").write_bytes(base[:48] + b"\xff" * 60)
     (folder / "image.json").write_text('{"disk": "base.qcow2"}')
-    entry = an_own_entry(disks=[{"name": "data", "base": "torn", "format": "raw"}])
+    return folder.name
+
+
+async def test_a_disk_that_qemu_img_cannot_make_leaves_nothing_behind(
+    world: RealWorld, disk_image: str
+) -> None:
+    torn = torn_image(world, disk_image)
+    entry = an_own_entry(disks=[{"name": "data", "base": torn, "format": "raw"}])
     ((code, message),) = await refused(world, entry)
     assert (code, "cannot be made" in message) == (FailureCode.DISK, True)
     assert not (folder_of(world, entry) / "data.raw").exists()
+
+
+async def test_what_was_made_before_a_disk_that_cannot_be_is_told(world: RealWorld, disk_image: str) -> None:
+    """Else nobody would know of it, and no delete would remove it."""
+    torn = torn_image(world, disk_image)
+    disks = [{"name": "first", "size_mib": 1}, {"name": "data", "base": torn, "format": "raw"}]
+    entry = an_own_entry(disks=disks)
+    with pytest.raises(StartRefused) as refusal:
+        await world.hypervisor.start(entry)
+    assert refusal.value.disks == ("first",)
+    assert [path.name for path in await world.hypervisor.remove_disks(entry)] == ["first.qcow2"]
 
 
 async def test_removing_follows_no_link_out_of_the_storage(world: RealWorld, tmp_path: Path) -> None:

@@ -10,7 +10,7 @@ from events.values import Desired, Resources
 from events.vm import pending_changes, reserved_by
 from tests.support.builders import a_vm, placement, spec
 
-ROOM = Resources(vcpus=4, memory_mib=1024 + 98)
+ROOM = Resources(vcpus=4, memory_mib=1024 + 114)
 
 
 def other(**patch: Any) -> VmSpec:

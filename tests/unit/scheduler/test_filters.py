@@ -58,6 +58,11 @@ def test_of_a_host_that_has_not_said_what_it_has_nothing_is_missed(wanted: VmSpe
     assert ask(a_fleet(), wanted).fits.all()
 
 
+def test_a_host_whose_storages_are_all_broken_has_said_what_it_has() -> None:
+    broken = Storage(name="fast", path="/f", writable=True, problem="no answer in time")
+    assert ask(a_fleet(MachineFacts(storages=(broken,))), DISKS).fits.tolist() == [False, True]
+
+
 def test_a_storage_is_asked_only_for_disks_that_are_to_be_made() -> None:
     fleet = a_fleet(MachineFacts(storages=(Storage(name="default", path="/d", writable=True),)))
     assert ask(fleet, DISKS, made_disks=frozenset({"data"})).fits.all()

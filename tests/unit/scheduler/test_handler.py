@@ -28,6 +28,7 @@ from tests.support.builders import (
     report,
     running,
     spec,
+    start_failed,
     stopped,
     vm_id,
 )
@@ -168,6 +169,33 @@ async def test_a_start_waits_until_there_was_time_to_hear_the_hosts() -> None:
         await control.turns()
         assert not (await read_ledger(control.log)).ends[START]
         control.memories[0].heard(subjects.heartbeat(HOST), b"")
+        await control.see(lambda ledger: VM in ledger.placed)
+
+
+async def test_a_failed_start_is_not_given_up_before_there_was_time_to_hear_the_hosts() -> None:
+    control = await with_a_vm()
+    async with control.scheduler():
+        await control.ended(CREATE)
+        await control.ask(START, StartVm(vm_id=VM))
+        await control.see(lambda ledger: VM in ledger.placed)
+    await control.host(OTHER_HOST)
+    async with control.scheduler():
+        await control.see(lambda ledger: len(ledger.hosts) == 2)
+    await control.tell(start_failed(message="no"))
+    control.hosts[:] = []
+    async with control.scheduler():
+        await control.turns()
+        assert not (await read_ledger(control.log)).ends[START]
+        control.memories[-1].heard(subjects.heartbeat(OTHER_HOST), b"")
+        ledger = await control.see(lambda ledger: len(ledger.placed[VM]) == 2)
+    assert ledger.vms[VM].placement == Placement(host_id=OTHER_HOST, generation=Generation(2))
+
+
+async def test_what_cannot_be_read_of_a_host_that_is_none_stops_nothing() -> None:
+    control = await with_a_vm()
+    await control.log.append([Write("evt.host.nobody.ctl", random_id(), b"a slip of somebody's hand")], {})
+    async with control.scheduler():
+        await control.ask(START, StartVm(vm_id=VM))
         await control.see(lambda ledger: VM in ledger.placed)
 
 

@@ -88,3 +88,14 @@ def test_a_vm_whose_disks_were_made_stays_with_them() -> None:
     fail(story, image="image").then(*GIVEN_UP)
     assert story.vm().made_disks == ("image",)
     assert story.vm().spec == wanted
+
+
+def test_who_joins_a_start_that_was_tried_elsewhere_does_not_begin_anew() -> None:
+    story = fail(fail(created(5).when(START), "first"), "second").when(START, 2)
+    facts = (
+        fail(story, "third")
+        .then(*GIVEN_UP, "command.ended")
+        .ends(2, Outcome.FAILED, Code.HYPERVISOR_REFUSED)
+        .facts
+    )
+    assert [one["message"] for one in facts["elsewhere"]] == ["first", "second"]
