@@ -98,13 +98,24 @@ class Scheduler:
                 self._logger.warning("commands_postponed", commands=len(deliveries), reason=str(err))
                 await self._give_back(deliveries)
                 continue
-            for delivery in left:
-                try:
-                    await self._handle(delivery)
-                except Unavailable as err:
-                    # Not acknowledged: it comes again when the log is back.
-                    self._logger.warning("command_postponed", seq=delivery.recorded.seq, reason=str(err))
-                    await self._give_back([delivery])
+            await self._one_by_one(left)
+
+    async def _one_by_one(self, deliveries: Sequence[Delivery]) -> None:
+        """Handle each; what follows on one that has to wait, on the same VM, waits as well."""
+        behind = set[str]()
+        for delivery in deliveries:
+            if _vm_of(delivery) in behind:
+                await self._give_back([delivery])
+                continue
+            try:
+                settled = await self._handle(delivery)
+            except Unavailable as err:
+                # Not acknowledged: it comes again when the log is back.
+                self._logger.warning("command_postponed", seq=delivery.recorded.seq, reason=str(err))
+                await self._give_back([delivery])
+                settled = False
+            if not settled:
+                behind.add(_vm_of(delivery))
 
     async def _give_back(self, deliveries: Sequence[Delivery]) -> None:
         """Have them come again soon; else they do so by themselves, when the server's patience is over."""
@@ -120,7 +131,7 @@ class Scheduler:
             batch = Batch(self._memory)
             for delivery in deliveries:
                 # What follows on one that has to wait, on the same VM, waits as well.
-                vm = delivery.recorded.subject.rpartition(".")[0]
+                vm = _vm_of(delivery)
                 decided = self._decide_quickly(delivery, asked) if vm not in behind else None
                 if decided is None or not batch.has_room(decided[0]):
                     left.append(delivery)
@@ -159,7 +170,8 @@ class Scheduler:
         asked.add(command_id)
         return decision, envelope.actor if envelope is not None else "unknown"
 
-    async def _handle(self, delivery: Delivery) -> None:
+    async def _handle(self, delivery: Delivery) -> bool:
+        """Decide one command by itself; False where it is to come again."""
         recorded = delivery.recorded
         try:
             vm_id, command_id = subjects.parse_command(recorded.subject)
@@ -167,7 +179,7 @@ class Scheduler:
             # The projector keeps it on DEAD with the reason; there is no operation that could end.
             self._logger.error("command_unreadable", seq=recorded.seq, reason=str(err))
             await delivery.ack()
-            return
+            return True
         for attempt in range(REDECIDE_MAX):
             looked_to: Seq | None = None
             if attempt > 0 or self._memory.has_ended(command_id, recorded.seq) is None:
@@ -175,7 +187,7 @@ class Scheduler:
                 looked_to = await self._look_for_end(vm_id, command_id)
                 if looked_to is None:
                     await delivery.ack()
-                    return
+                    return True
             async with self._writer.turn:
                 # From here to the append nothing is awaited: what was looked at is what is decided on.
                 ended = self._memory.has_ended(command_id, recorded.seq)
@@ -184,8 +196,9 @@ class Scheduler:
                 wait_s = 0.0 if ended else await self._decide_alone(vm_id, command_id, recorded)
             if wait_s is not None:
                 await (delivery.retry(wait_s) if wait_s else delivery.ack())
-                return
+                return wait_s == 0
         await delivery.retry(RETRY_S)
+        return False
 
     async def _decide_alone(self, vm_id: VmId, command_id: CommandId, recorded: Recorded) -> float | None:
         """Decide one command and store that; give in how many seconds it is to come again, 0 for never.
@@ -248,6 +261,11 @@ class Scheduler:
             return follower.position
         finally:
             await follower.close()
+
+
+def _vm_of(delivery: Delivery) -> str:
+    """Name the VM that a command is about, as far as its subject tells."""
+    return delivery.recorded.subject.rpartition(".")[0]
 
 
 def _ends(recorded: Recorded, command_id: CommandId) -> bool:

@@ -24,7 +24,7 @@ SILENT_S = 6.0
 """A host not heard for this long gets no new VMs. No proof of death: nothing that runs is touched."""
 
 ALIVE_FOR_S = 0.25
-
+"""For how long who is heard is taken to be as it was: with thousands of hosts it takes a while to look."""
 DEAF_S = 30.0
 """While nobody at all is heard, for how long we suspect our own connection rather than every host."""
 

@@ -1,6 +1,7 @@
 """Leases in memory and on a real server behave alike; time is the test's, and each clock begins elsewhere."""
 
 import asyncio
+from abc import abstractmethod
 from collections import deque
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
@@ -49,9 +50,9 @@ class Fails(Leases):
             return await self._leases.say(write, guard)
         return await self.fail(self.faults.popleft(), lambda: self._leases.say(write, guard))
 
+    @abstractmethod
     async def fail(self, fault: Fault, said: Callable[[], Awaitable[Seq]]) -> Seq:
         """Let it go wrong, and mend it."""
-        raise NotImplementedError
 
 
 class TwinFails(Fails):

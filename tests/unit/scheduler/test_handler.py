@@ -172,6 +172,22 @@ async def test_a_start_waits_until_there_was_time_to_hear_the_hosts() -> None:
         await control.see(lambda ledger: VM in ledger.placed)
 
 
+async def test_what_follows_on_a_command_that_has_to_wait_does_not_overtake_it() -> None:
+    control = await with_a_vm()
+    async with control.scheduler():
+        await control.ended(CREATE)
+    control.hosts[:] = []
+    async with control.scheduler():
+        await control.turns()
+        await control.ask_at_once({START: StartVm(vm_id=VM), STOP: StopVm(vm_id=VM, grace_s=0)})
+        await control.turns()
+        control.memories[-1].heard(subjects.heartbeat(HOST), b"")
+        await control.see(lambda ledger: VM in ledger.placed)
+        await control.tell(stopped())
+        await control.ended(START, STOP)
+    assert control.end_of(STOP).code is not Code.ALREADY_SO
+
+
 async def test_a_failed_start_is_not_given_up_before_there_was_time_to_hear_the_hosts() -> None:
     control = await with_a_vm()
     async with control.scheduler():

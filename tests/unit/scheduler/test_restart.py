@@ -23,6 +23,7 @@ from tests.support.builders import (
     spec,
     start_failed,
     stopped,
+    with_disks,
 )
 from tests.unit.scheduler.story import Story, given
 
@@ -44,6 +45,16 @@ def host(story: Story, host_id: HostId = HOST) -> Host:
     found = story.world.host(host_id).value
     assert found is not None
     return found
+
+
+def test_where_its_disks_are_it_must_find_room_again_or_it_does_not_go_down() -> None:
+    story = given(HostRegistered(host=a_host(memory_mib=1024)), CreateVm(vm_id=VM, spec=spec()))
+    story.when(START, 90).when(with_disks(running(), "image")).when(MORE, 91).when(REBOOT, 1).then(
+        "command.ended"
+    )
+    facts = story.ends(1, FAILED, Code.NO_HOST_FITS).facts
+    assert (facts["considered"], facts["memory_mib"]) == (1, 2048 + 100)
+    assert story.vm().desired is Desired.RUNNING
 
 
 def test_without_changes_it_is_a_reboot_of_the_guest() -> None:
