@@ -6,6 +6,7 @@ is written down.
 """
 
 import ctypes
+import gc
 import importlib
 import json
 import os
@@ -49,6 +50,9 @@ def main() -> None:
     """Keep all services running until standard input ends."""
     for module in (*PORTS, *LATER):
         importlib.import_module(module)
+    # Each child looks through its heap for garbage before it serves: not through what all of them share.
+    gc.collect()
+    gc.freeze()
     services = json.loads(Path(sys.argv[1]).read_text())
     running = {fork(service): service for service in services}
     while not select.select([sys.stdin], [], [], POLL_S)[0]:

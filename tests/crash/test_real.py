@@ -16,5 +16,5 @@ async def test_a_sample_on_real_qemu() -> None:
     died = 0
     async with a_real_world(print) as walks:
         for service, deaths in await sampled(walks, seed, LIVES):
-            died += sum(map(len, (await walks[service].live(deaths)).values()))
+            died += sum(map(len, (await walks[service].die(deaths)).values()))
     assert died > 0

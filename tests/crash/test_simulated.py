@@ -17,7 +17,7 @@ REACHED_MIN = 0.75
 """The others depend on timing: a point that is passed in one life and not in the next."""
 
 
-WORLDS = {"scheduler": 1, "projector": 1, "api": 1, "hostd": 3}
+WORLDS = {"scheduler": 1, "projector": 1, "api": 2, "hostd": 4}
 """Into how many worlds each service's points are parted: it has the more of them the more it does."""
 
 

@@ -37,7 +37,7 @@ async def crash(seed: int, say: Callable[[str], None]) -> Mapping[str, int]:
     died: dict[str, int] = {}
     async with a_real_world(say) as walks:
         for service, deaths in await sampled(walks, seed, LIVES):
-            lived = await walks[service].live(deaths)
+            lived = await walks[service].die(deaths)
             died[service] = died.get(service, 0) + sum(map(len, lived.values()))
     return died
 
