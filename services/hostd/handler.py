@@ -111,6 +111,8 @@ class Daemon:
         self._statistics = Statistics(host_id=host_id, source=hypervisor, signals=signals, clock=clock)
         self._told: dict[tuple[VmId, type[Happening]], datetime] = {}
         self._happenings: dict[VmId, deque[Happening]] = {}
+        self._beginning: dict[VmId, DesiredVm] = {}
+        """What is to start and has not been looked at since it came."""
         self._logger = structlog.get_logger().bind(host=name)
         self._dirty: asyncio.Queue[VmId] = asyncio.Queue()
         self._queued: set[VmId] = set()
@@ -127,8 +129,10 @@ class Daemon:
             if not deliveries:
                 continue
             messages = [(one.recorded.seq, self._read(one)) for one in deliveries]
-            for vm_id in await self._remember(self._journal.fold, messages, self._clock.now()):
-                self.wake(vm_id)
+            for entry in await self._remember(self._journal.fold, messages, self._clock.now()):
+                if entry.begins:
+                    self._beginning[entry.desired.vm_id] = entry.desired
+                self.wake(entry.desired.vm_id)
             for delivery in deliveries:
                 try:
                     await delivery.ack()
@@ -244,7 +248,8 @@ class Daemon:
             self._logger.warning("domains_without_entry", count=len(unknown), vm_ids=unknown[:NAMED_MAX])
 
     async def _reconcile(self, vm_id: VmId) -> None:
-        entry, domain = await self._steps.look(vm_id)
+        begins = self._beginning.pop(vm_id, None)
+        entry, domain = await (self._steps.look(vm_id) if begins is None else self._steps.prepare(begins))
         look: Look | None = await self._tell(vm_id, entry, domain)
         for _ in range(STEPS_MAX):
             if look is None:

@@ -123,14 +123,14 @@ class Journal:
         with self._lock:
             self._db.close()
 
-    def fold(self, messages: Sequence[tuple[Seq, DesiredVm | None]], now: datetime) -> tuple[VmId, ...]:
-        """Take in messages of the host's desired subject; give the VMs that changed.
+    def fold(self, messages: Sequence[tuple[Seq, DesiredVm | None]], now: datetime) -> tuple[Entry, ...]:
+        """Take in messages of the host's desired subject; give the entries that changed.
 
         The position is each VM's own: a message whose delivery was lost comes again after later ones of
         other VMs, and must not be taken for one that was folded. It is kept when the entry is forgotten, so
         that no redelivery brings back what is over. None: could not be read.
         """
-        changed: dict[VmId, None] = {}
+        changed: dict[VmId, Entry] = {}
         with self._transaction() as db:
             for seq, desired in messages:
                 if desired is None or seq <= self._folded(db, desired.vm_id):
@@ -140,8 +140,8 @@ class Journal:
                 entry = fold(self._entry(db, desired.vm_id), desired, now)
                 if entry is not None:
                     self._put(db, entry)
-                    changed[entry.desired.vm_id] = None
-        return tuple(changed)
+                    changed[entry.desired.vm_id] = entry
+        return tuple(changed.values())
 
     def entry(self, vm_id: VmId) -> Entry | None:
         """Give the entry of one VM."""

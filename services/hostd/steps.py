@@ -5,8 +5,8 @@ from collections.abc import Awaitable, Callable
 
 import structlog
 
-from events.desired import Action, ActionVerb
-from events.facts import VmFact, VmResponding, VmStarting
+from events.desired import Action, ActionVerb, DesiredVm
+from events.facts import VmFact, VmResponding
 from events.ids import HostId, VmId
 from infra.runtime.clock import Clock
 from infra.runtime.errors import Unavailable
@@ -95,6 +95,11 @@ class Steps:
             raise domain
         return seen(entry, domain), domain
 
+    async def prepare(self, desired: DesiredVm) -> Look:
+        """Look, and have what shall start checked meanwhile."""
+        look, _ = await asyncio.gather(self.look(desired.vm_id), self._prepare(desired))
+        return look
+
     async def take(self, step: Next, entry: Entry, domain: Domain | None) -> Look | None:
         """Take *step* and see what there is then; None where nothing more can be done now."""
         vm_id = entry.desired.vm_id
@@ -106,10 +111,6 @@ class Steps:
             case Wait(seconds=seconds):
                 self._wake(vm_id, seconds)
                 return None
-            case Report(fact=VmStarting() as fact):
-                # The disk that takes down what is begun, and the checks of it, need not wait for each other.
-                said, _ = await asyncio.gather(self._reporter.report(fact), self._prepare(entry))
-                return said, domain
             case Report(fact=fact):
                 # What we say does not change what is there; a change wakes us again.
                 return await self._reporter.report(fact), domain
@@ -235,12 +236,12 @@ class Steps:
         self._wake(desired.vm_id, LOOK_AFTER_S)
         return None
 
-    async def _prepare(self, entry: Entry) -> None:
+    async def _prepare(self, desired: DesiredVm) -> None:
         try:
-            await self._hypervisor.prepare(entry.desired)
+            await self._hypervisor.prepare(desired)
         except (Unavailable, NoAnswer, HypervisorRefused) as err:
             # The start itself meets it again, and says so.
-            self._logger.debug("not_prepared", vm_id=str(entry.desired.vm_id), reason=str(err))
+            self._logger.debug("not_prepared", vm_id=str(desired.vm_id), reason=str(err))
 
     async def _ask(self, ask: Callable[[VmId], Awaitable[None]], entry: Entry) -> None:
         try:

@@ -32,6 +32,7 @@ RESUME_S, RESUME_S_MAX, RESUME_DOUBLINGS_MAX = 5.0, 60.0, 4
 """How long a guest that met an error stands still before it is tried again; twice as long each time."""
 SOUND_S = 300.0
 """A guest that has gone on for so long since it was resumed begins anew with the shortest time."""
+RUNS = {Desired.RUNNING, Desired.PAUSED}
 ERRORS = {PauseCause.IO_ERROR, PauseCause.NO_SPACE}
 
 
@@ -93,6 +94,11 @@ class Entry:
     def phase(self) -> VmPhase | None:
         """What was last reported; None before the first report of this generation."""
         return phase_of_fact(self.reported) if self.reported is not None else None
+
+    @property
+    def begins(self) -> bool:
+        """Whether it shall run, and nothing of this generation was done yet."""
+        return self.reported is None and self.desired.desired in RUNS
 
     @property
     def is_over(self) -> bool:

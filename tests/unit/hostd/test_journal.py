@@ -2,7 +2,7 @@
 
 import contextlib
 import sqlite3
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from datetime import datetime, timedelta
 from pathlib import Path
 from threading import Event, Thread
@@ -10,9 +10,9 @@ from threading import Event, Thread
 import pytest
 
 from events import subjects
-from events.desired import ActionVerb
+from events.desired import ActionVerb, DesiredVm
 from events.facts import PauseCause, StopCause, VmFact
-from events.ids import Seq
+from events.ids import Seq, VmId
 from events.values import Desired
 from infra.eventlog.port import Write
 from infra.runtime.errors import Unavailable
@@ -50,15 +50,22 @@ def journal(path: Path) -> Iterator[Journal]:
     opened.close()
 
 
+def folded(
+    journal: Journal, messages: Sequence[tuple[Seq, DesiredVm | None]], now: datetime = NOON
+) -> list[VmId]:
+    """Take messages in; name the VMs that changed."""
+    return [entry.desired.vm_id for entry in journal.fold(messages, now)]
+
+
 def said(fact: VmFact) -> tuple[VmFact, Write, datetime]:
     return fact, a_write(FACT, fact), NOON
 
 
 def test_a_redelivery_is_folded_once(journal: Journal) -> None:
     stop = an_entry(Desired.STOPPED, grace_s=10)
-    assert journal.fold([(Seq(1), an_entry()), (Seq(2), stop)], NOON) == (VM,)
+    assert folded(journal, [(Seq(1), an_entry()), (Seq(2), stop)]) == [VM]
     before = journal.entry(VM)
-    assert journal.fold([(Seq(1), an_entry()), (Seq(2), stop)], NOON + timedelta(seconds=9)) == ()
+    assert folded(journal, [(Seq(1), an_entry()), (Seq(2), stop)], NOON + timedelta(seconds=9)) == []
     assert journal.entry(VM) == before
     assert before is not None
     assert before.stop_by == NOON + timedelta(seconds=10)
@@ -66,7 +73,7 @@ def test_a_redelivery_is_folded_once(journal: Journal) -> None:
 
 def test_a_message_whose_first_delivery_was_lost_is_folded_after_later_ones(journal: Journal) -> None:
     journal.fold([(Seq(2), an_entry(vm=OTHER))], NOON)
-    assert journal.fold([(Seq(1), an_entry())], NOON) == (VM,)
+    assert folded(journal, [(Seq(1), an_entry())]) == [VM]
 
 
 def test_what_is_forgotten_is_not_brought_back_by_a_redelivery(journal: Journal) -> None:
@@ -74,12 +81,12 @@ def test_what_is_forgotten_is_not_brought_back_by_a_redelivery(journal: Journal)
     journal.fold([(Seq(1), an_entry()), (Seq(2), gone)], NOON)
     journal.forget(gone)
     assert journal.vm_ids() == ()
-    assert journal.fold([(Seq(1), an_entry()), (Seq(2), gone)], NOON) == ()
+    assert folded(journal, [(Seq(1), an_entry()), (Seq(2), gone)]) == []
     assert journal.entry(VM) is None
 
 
 def test_what_could_not_be_read_changes_nothing_and_stops_nothing(journal: Journal) -> None:
-    assert journal.fold([(Seq(1), None), (Seq(2), an_entry())], NOON) == (VM,)
+    assert folded(journal, [(Seq(1), None), (Seq(2), an_entry())]) == [VM]
 
 
 def test_an_entry_that_changed_meanwhile_is_not_forgotten(journal: Journal) -> None:
@@ -157,7 +164,7 @@ def test_everything_is_there_after_a_reopening(journal: Journal, path: Path) -> 
     journal.close()
     again = Journal(path)
     assert (again.entry(VM), again.outgoing(9)) == (entry, outgoing)
-    assert again.fold([(Seq(3), an_entry())], NOON) == ()
+    assert folded(again, [(Seq(3), an_entry())]) == []
     again.close()
 
 
@@ -258,7 +265,7 @@ def test_a_journal_of_version_1_opens_and_goes_on(path: Path) -> None:
     assert entry is not None
     assert other is not None
     assert (entry.desired, entry.reported, other.stop_by) == (an_entry(), running(), NOON)
-    assert journal.fold([(Seq(1), an_entry(Desired.ABSENT))], NOON) == ()
+    assert folded(journal, [(Seq(1), an_entry(Desired.ABSENT))]) == []
     stood_still = journal.report(*said(paused()))
     assert stood_still is not None
     assert stood_still.run.up, "it was running before it stood still"
