@@ -3,8 +3,7 @@
 What counts is the time in which the thread computed or was blocked. The time in which it could have run but
 another one had the CPU does not: that is the machine's doing, and the kernel keeps book of it (the second
 number of /proc/thread-self/schedstat; Documentation/scheduler/sched-stats). Nor does the time in which it did
-not compute while another machine had the CPU, or another thread, that may have held the interpreter's lock,
-waited for one.
+not compute while another machine had the CPU.
 """
 
 import asyncio
@@ -16,9 +15,8 @@ import threading
 import time
 from asyncio.events import Handle
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from functools import wraps
-from pathlib import Path
 from types import CoroutineType
 from typing import Any
 
@@ -30,8 +28,9 @@ from infra.embedded.process import Process
 
 LIMIT_S = 0.05
 NS = 1e9
-SNAPSHOT_S = 0.01
-"""How old a look at the whole machine may be; one takes a quarter of a millisecond."""
+TICKS = os.sysconf("SC_CLK_TCK")
+LOOK_S = 0.01
+"""How old a look at what other machines took may be: it costs as much as a small callback."""
 STOLEN = 8
 """The column of /proc/stat with the time that other machines had a CPU of ours; proc_stat(5)."""
 
@@ -41,12 +40,17 @@ class Bookkeeper(threading.local):
 
     def __init__(self) -> None:
         self._schedstat = os.open("/proc/thread-self/schedstat", os.O_RDONLY)
+        self._stat = os.open("/proc/stat", os.O_RDONLY)
         self.excused_s = 0.0
         self._excusing = False
 
     def queued_s(self) -> float:
         """Say for how long the thread has waited for a CPU since it began."""
         return int(os.pread(self._schedstat, 64, 0).split()[1]) / NS
+
+    def stolen_s(self) -> float:
+        """Say for how long other machines had CPUs of ours, on all of them together."""
+        return int(os.pread(self._stat, 128, 0).split()[STOLEN]) / TICKS
 
     @contextmanager
     def excuse(self) -> Iterator[None]:
@@ -60,35 +64,6 @@ class Bookkeeper(threading.local):
         finally:
             self._excusing = False
             self.excused_s += time.perf_counter() - began - (self.queued_s() - queued)
-
-
-class Machine:
-    """What kept the whole process from computing since *began*: other machines, or that no CPU was free."""
-
-    def __init__(self) -> None:
-        self.began = time.perf_counter()
-        self._stolen_s = _stolen_s()
-        self._queued = _queued()
-
-    def took_s(self) -> float:
-        """Say for how long a CPU was another machine's, or another thread waited for one, at most."""
-        queued = max((now - self._queued.get(thread, 0.0) for thread, now in _queued().items()), default=0.0)
-        return _stolen_s() - self._stolen_s + queued
-
-
-def _stolen_s() -> float:
-    with Path("/proc/stat").open("rb") as file:
-        return int(file.readline().split()[STOLEN]) / os.sysconf("SC_CLK_TCK")
-
-
-def _queued() -> dict[int, float]:
-    """Say for each thread of this process, but this one, for how long it has waited for a CPU."""
-    found = dict[int, float]()
-    for thread in Path("/proc/self/task").iterdir():
-        if int(thread.name) != threading.get_native_id():
-            with suppress(FileNotFoundError, ProcessLookupError):  # it has ended meanwhile
-                found[int(thread.name)] = int((thread / "schedstat").read_text().split()[1]) / NS
-    return found
 
 
 class Watch:
@@ -107,16 +82,16 @@ class Watch:
         self.excuse(threading.Thread, "start")
         self.excuse(subprocess.Popen, "__init__")
         run, books, now = Handle._run, self.books, time.perf_counter
-        machine = Machine()
+        stolen, looked = books.stolen_s(), now()
 
         def measured(handle: Handle) -> None:
             if not self.on:
                 run(handle)
                 return
             callback = handle._callback  # type: ignore[attr-defined]
-            nonlocal machine
-            if now() - machine.began > SNAPSHOT_S:
-                machine = Machine()
+            nonlocal stolen, looked
+            if now() - looked > LOOK_S:
+                stolen, looked = books.stolen_s(), now()
             queued, excused, cpu, began = books.queued_s(), books.excused_s, time.thread_time(), now()
             run(handle)
             wall = now() - began
@@ -124,7 +99,7 @@ class Watch:
                 return
             cpu = time.thread_time() - cpu
             held = wall - (books.queued_s() - queued) - (books.excused_s - excused)
-            if held >= LIMIT_S and held - min(max(held - cpu, 0.0), machine.took_s()) >= LIMIT_S:
+            if held - min(max(held - cpu, 0.0), books.stolen_s() - stolen) >= LIMIT_S:
                 spent = f"{held * 1000:.0f} ms, {cpu * 1000:.0f} of them computing"
                 self.report(f"{spent}: {described(callback)}")
 

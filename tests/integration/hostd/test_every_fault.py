@@ -2,7 +2,10 @@
 
 import asyncio
 from collections import Counter
+from collections.abc import Coroutine
+from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -47,6 +50,8 @@ CALLS_OF_VERBS = {f"hypervisor.{name}" for name in VERBS} | {"journal.note"}
 AGENT = VmAgentConnected | VmAgentGone | VmNotResponding | VmResponding | VmRebooted
 """Said as often as time has it; a reset that was not answered is done again."""
 ALL = Counter([*LIFE, VmPaused, VmResumed, *[VmActionDone] * len(ACTIONS), VmDisksRemoved])
+AT_ONCE = 32
+"""Lives side by side: each has threads of its own, and all share one interpreter."""
 UNTOUCHED = {"close", "monitor_answers", "statistics"}
 """Called at the daemon's own end, after a call without an answer, and by another clock."""
 
@@ -56,6 +61,22 @@ def quick(monkeypatch: pytest.MonkeyPatch) -> None:
     """Ask a guest again soon that was asked while it was booting, or gave no answer."""
     monkeypatch.setattr(reconcile, "REBOOT_AGAIN_S", 1.0)
     monkeypatch.setattr(handler, "NO_ANSWER_S", 1.0)
+
+
+@dataclass
+class Lives:
+    """Lives side by side, of which any that comes to harm ends all."""
+
+    group: asyncio.TaskGroup
+    turns: asyncio.Semaphore = field(default_factory=lambda: asyncio.Semaphore(AT_ONCE))
+
+    def begin(self, life: Coroutine[Any, Any, None]) -> None:
+        """Have one lived when it has its turn."""
+        self.group.create_task(self._live(life))
+
+    async def _live(self, life: Coroutine[Any, Any, None]) -> None:
+        async with self.turns:
+            await life
 
 
 async def outlives(folder: Path, faults: Faults, grace_s: float) -> None:
@@ -106,13 +127,14 @@ async def test_a_fault_of_any_port_at_any_call_changes_nothing_in_the_end(
     clean = Faults()
     await outlives(tmp_path / "clean", clean, grace_s)
     async with asyncio.TaskGroup() as group:
+        lives = Lives(group)
         for name, number in steps_of(clean):
             if grace_s < GRACE_S and name not in SELDOM:
                 continue  # The rest is the same.
             for after in (False, True):
                 faults = Faults(name, number, after, Unavailable(name, "it was asked to fail"))
                 folder = tmp_path / f"{name}-{number}-{after}"
-                group.create_task(outlives(folder, faults, grace_s))
+                lives.begin(outlives(folder, faults, grace_s))
 
 
 async def test_a_fault_at_any_call_of_a_verb_changes_nothing_in_the_end(tmp_path: Path) -> None:
@@ -121,6 +143,7 @@ async def test_a_fault_at_any_call_of_a_verb_changes_nothing_in_the_end(tmp_path
     steps = [(name, number) for name, number in steps_of(clean) if name in CALLS_OF_VERBS]
     assert {name for name, _ in steps} == CALLS_OF_VERBS
     async with asyncio.TaskGroup() as group:
+        lives = Lives(group)
         for name, number in steps:
             for after in (False, True):
                 for error in (Unavailable(name, "it was asked to fail"), NoAnswer(name)):
@@ -128,7 +151,7 @@ async def test_a_fault_at_any_call_of_a_verb_changes_nothing_in_the_end(tmp_path
                         continue
                     faults = Faults(name, number, after, error)
                     folder = tmp_path / f"{name}-{number}-{after}-{type(error).__name__}"
-                    group.create_task(outlives_verbs(folder, faults))
+                    lives.begin(outlives_verbs(folder, faults))
 
 
 async def test_every_call_of_the_hypervisor_is_made_to_fail(tmp_path: Path) -> None:
