@@ -5,7 +5,7 @@ import json
 import os
 import sys
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
@@ -144,8 +144,10 @@ def _counting(folder: Path) -> Callable[[VmId], int]:
     """Count guests in the files that simulated hosts keep; a guest that has ended says so there."""
 
     def count(vm_id: VmId) -> int:
-        files = (path for path in folder.glob(f"*/guests/{vm_id}.json"))
-        guests = [Guest.model_validate_json(path.read_text()) for path in files]
+        guests = list[Guest]()
+        for path in folder.glob(f"*/guests/{vm_id}.json"):
+            with suppress(FileNotFoundError):  # it has just been removed
+                guests.append(Guest.model_validate_json(path.read_text()))
         now = SystemClock().now()
         return sum(one.ended is None and (one.shuts_down_at or now) >= now for one in guests)
 

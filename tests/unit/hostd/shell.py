@@ -244,8 +244,10 @@ class Shell:
 
     def guest(self) -> dict[str, Any] | None:
         """The guest as its file shows it."""
-        path = self.folder / "guests" / f"{VM}.json"
-        found: dict[str, Any] | None = json.loads(path.read_text()) if path.exists() else None
+        try:
+            found: dict[str, Any] = json.loads((self.folder / "guests" / f"{VM}.json").read_text())
+        except FileNotFoundError:
+            return None
         return found
 
 
