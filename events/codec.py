@@ -52,6 +52,19 @@ def encode(sealed: Sealed) -> bytes:
 def decode(body: bytes) -> tuple[Envelope, Message]:
     """Read an envelope and its message; raises Undecodable with a reason fit for a person."""
     envelope = decode_envelope(body)
+    return envelope, _message(envelope)
+
+
+def decode_parsed(found: Mapping[str, Any]) -> tuple[Envelope, Message]:
+    """The same, of JSON that was parsed already."""
+    try:
+        envelope = Envelope.model_validate(found)
+    except ValidationError as err:
+        raise Undecodable(f"no envelope: {_first(err)}") from err
+    return envelope, _message(envelope)
+
+
+def _message(envelope: Envelope) -> Message:
     name, version = envelope.type, envelope.dataversion
     if name not in LATEST:
         raise Undecodable(f"type {name!r} is not known to this release")
@@ -64,7 +77,7 @@ def decode(body: bytes) -> tuple[Envelope, Message]:
         message: Message = _ADAPTERS[name].validate_python(data)
     except ValidationError as err:
         raise Undecodable(f"{name} version {version}: {_first(err)}") from err
-    return envelope, message
+    return message
 
 
 def decode_envelope(body: bytes) -> Envelope:

@@ -111,13 +111,10 @@ class Daemon:
         self._statistics = Statistics(host_id=host_id, source=hypervisor, signals=signals, clock=clock)
         self._told: dict[tuple[VmId, type[Happening]], datetime] = {}
         self._happenings: dict[VmId, deque[Happening]] = {}
-        self._beginning: dict[VmId, DesiredVm] = {}
-        """What is to start and has not been looked at since it came."""
+        self._beginning: dict[VmId, DesiredVm] = {}  # to start, and not looked at since it came
         self._logger = structlog.get_logger().bind(host=name)
         self._dirty: asyncio.Queue[VmId] = asyncio.Queue()
-        self._queued: set[VmId] = set()
-        self._busy: set[VmId] = set()
-        self._again: set[VmId] = set()
+        self._queued, self._busy, self._again = set[VmId](), set[VmId](), set[VmId]()
         self._reconnect = asyncio.Event()
 
     async def listen(self) -> None:

@@ -35,7 +35,6 @@ from events.ids import CommandId, HostId, VmId
 from events.subjects import parse_event
 from events.views import HostView, Keys, OperationState, OperationView, Rows, StepView, VmView
 from events.vm import Vm
-from services.projector.core.about import about, about_subject
 from services.projector.core.reading import Seen
 from services.projector.core.vms import decided, reported
 
@@ -44,9 +43,8 @@ def reads(batch: Iterable[Seen]) -> Keys:
     """Tell which rows the events of *batch* may change."""
     vms, hosts, operations = set(), set(), set()
     for seen in batch:
-        said = about(seen.message)
-        vms.add(said.vm_id)
-        hosts.add(said.host_id)
+        vms.add(seen.said.vm_id)
+        hosts.add(seen.said.host_id)
         operations |= {_operation(seen), _ended(seen)}
     return Keys(
         vms=frozenset(vm_id for vm_id in vms if vm_id is not None),
@@ -231,4 +229,4 @@ def _ended(seen: Seen) -> CommandId | None:
 
 def _target(seen: Seen) -> VmId | None:
     """Name the VM that an operation is about; every operation is about one."""
-    return about(seen.message).vm_id or about_subject(seen.subject).vm_id
+    return seen.said.vm_id or seen.where.vm_id

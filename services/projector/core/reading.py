@@ -11,17 +11,19 @@ from uuid import UUID
 from pydantic_core import from_json
 
 from events import subjects
-from events.codec import BODY_MAX, Undecodable, decode, decode_envelope
+from events.codec import BODY_MAX, Undecodable, decode, decode_envelope, decode_parsed
 from events.commands import Command
 from events.envelope import Envelope, Message
 from events.ids import CommandId, Seq
 from events.places import in_place
 from events.views import LoggedEvent
-from services.projector.core.about import NOBODY, about, about_subject
+from services.projector.core.about import NOBODY, About, about, about_subject
 
 BIGINT_END = 2**63
 """Numbers in a message are below this: the bigint columns of the rows hold no more."""
 
+_LARGE = re.compile(rb"[:,\[]\s*-?(?:\d{19}|[\d.]+[eE])")
+"""A number that may be beyond those bounds, or a text that looks like one: most bodies hold neither."""
 _NUL = re.compile(r"(?<!\\)(?:\\\\)*\\u0000")
 
 
@@ -35,6 +37,10 @@ class Seen:
     message: Message
     body: Mapping[str, Any]
     """The envelope as it came, with whatever a newer writer has put into it."""
+    where: About
+    """Whom its subject names."""
+    said: About
+    """Whom the message speaks of."""
 
 
 def read(seq: Seq, subject: str, body: bytes) -> Seen:
@@ -43,13 +49,14 @@ def read(seq: Seq, subject: str, body: bytes) -> Seen:
     A message on a subject that is not its own was written by somebody who may not say such a thing (a host
     may write anything onto its own subjects): it is refused as well.
     """
-    envelope, message = decode(body)
     found = _json_object(body)
+    envelope, message = decode(body) if found is None else decode_parsed(found)
     if found is None or not _has_utc(envelope):
         raise Undecodable(f"{envelope.type}: holds a character, number or time that no table can hold")
-    if not _is_its_own(subject, envelope, message):
+    where = about_subject(subject)
+    if not _is_its_own(subject, where, envelope, message):
         raise Undecodable(f"{envelope.type}: does not belong on {subject}")
-    return Seen(seq, subject, envelope, message, found)
+    return Seen(seq, subject, envelope, message, found, where, about(message))
 
 
 def logged(*, seq: Seq, subject: str, event_id: UUID | None, body: bytes, seen: Seen | None) -> LoggedEvent:
@@ -59,7 +66,7 @@ def logged(*, seq: Seq, subject: str, event_id: UUID | None, body: bytes, seen: 
     """
     found = seen.body if seen is not None else _json_object(body)
     envelope = seen.envelope if seen is not None else _envelope(body, found)
-    where, said = about_subject(subject), about(seen.message) if seen is not None else NOBODY
+    where, said = (seen.where, seen.said) if seen is not None else (about_subject(subject), NOBODY)
     return LoggedEvent(
         seq=seq,
         subject=subject,
@@ -94,7 +101,7 @@ def _json_object(body: bytes) -> dict[str, Any] | None:
         found = from_json(body, allow_inf_nan=False)
     except ValueError:
         return None
-    if not isinstance(found, dict) or not _within_bounds(found):
+    if not isinstance(found, dict) or (_LARGE.search(body) and not _within_bounds(found)):
         return None
     # Either can be there only as an escape: as they are, no JSON holds the one, no UTF-8 the other.
     return found if b"\\u" not in body or _is_text(found) else None
@@ -132,7 +139,7 @@ def _has_utc(envelope: Envelope) -> bool:
     return True
 
 
-def _is_its_own(subject: str, envelope: Envelope, message: Message) -> bool:
+def _is_its_own(subject: str, about_it: About, envelope: Envelope, message: Message) -> bool:
     if isinstance(message, Command):
         return subject == subjects.command(message.vm_id, CommandId(envelope.id))
     try:
@@ -140,5 +147,5 @@ def _is_its_own(subject: str, envelope: Envelope, message: Message) -> bool:
     except ValueError:
         return False
     # The rows need the id of what an event is about, and some messages leave it to their subject.
-    named = where.kind == "claim" or about_subject(subject) != NOBODY
+    named = where.kind == "claim" or about_it != NOBODY
     return named and in_place(where, message)

@@ -18,6 +18,7 @@ from events.spec import VmSpec
 from events.values import Desired, Placement, Resources, Versions
 from events.views import OperationView, Rows, StepView, VmView
 from events.vm import Vm
+from services.projector.core.about import about, about_subject
 from services.projector.core.project import fold, reads
 from services.projector.core.reading import Seen
 from tests.compat.make_samples import HOST, VM
@@ -96,7 +97,9 @@ def seen(seq: int, told: Told) -> Seen:
         message=message,
     )
     envelope, decoded = decode(encode(sealed))
-    return Seen(Seq(seq), sealed.subject, envelope, decoded, {})
+    return Seen(
+        Seq(seq), sealed.subject, envelope, decoded, {}, about_subject(sealed.subject), about(decoded)
+    )
 
 
 def subject_of(message: Message) -> str:

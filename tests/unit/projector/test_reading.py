@@ -93,11 +93,14 @@ def test_a_message_in_anybody_elses_place_is_refused(message: Message, subject: 
         report(boot_id="half \ud800 a pair"),
         report(cores=10**30),
         report(cores=1e30),
+        report(more=[2**63]),
+        report(more={"deep": [1, -(2**63) - 1]}),
+        report(more=[0, 12345678901234567890.5]),
         report(extra=float("inf")),
         report(extra=7).replace(b": 7", b": " + b"7" * 5000),
         report().replace(b"2026-01-01T12:00:00Z", b"0001-01-01T00:00:00+14:00"),
     ],
-    ids=range(12),
+    ids=range(15),
 )
 def test_what_no_table_can_hold_is_refused_and_yet_logged(body: bytes) -> None:
     subject = subjects.host_fact(HOST)
