@@ -4,6 +4,7 @@ from collections.abc import Mapping
 from typing import Any, get_args
 
 from pydantic import BaseModel, TypeAdapter, ValidationError
+from pydantic_core import to_json
 
 from events.commands import Command
 from events.envelope import Envelope, Message, Sealed
@@ -27,21 +28,24 @@ _ADAPTERS: Mapping[str, TypeAdapter[Any]] = {name: TypeAdapter(cls) for name, cl
 def encode(sealed: Sealed) -> bytes:
     """Write *sealed* as its envelope; ValueError for what nobody could read: a bound is missing somewhere."""
     message, origin = sealed.message, sealed.origin
-    envelope = Envelope(
-        id=sealed.id,
-        source=origin.source,
-        type=message.TYPE,
-        subject=sealed.subject,
-        time=sealed.time,
-        dataschema=f"/schemas/{message.TYPE}.v{LATEST[message.TYPE]}.json",
-        dataversion=LATEST[message.TYPE],
-        causationid=origin.causation,
-        correlationid=origin.correlation,
-        actor=origin.actor,
-        generation=_generation(message),
-        data=message.model_dump(mode="json", exclude_none=True),
-    )
-    body = envelope.model_dump_json(exclude_none=True).encode()
+    envelope = {
+        "specversion": "1.0",
+        "id": sealed.id,
+        "source": origin.source,
+        "type": message.TYPE,
+        "subject": sealed.subject,
+        "time": sealed.time,
+        "datacontenttype": "application/json",
+        "dataschema": f"/schemas/{message.TYPE}.v{LATEST[message.TYPE]}.json",
+        "dataversion": LATEST[message.TYPE],
+        "causationid": origin.causation,
+        "correlationid": origin.correlation,
+        "actor": origin.actor,
+        "generation": _generation(message),
+        "data": message,
+    }
+    told = {name: value for name, value in envelope.items() if value is not None}
+    body = to_json(told, exclude_none=True, inf_nan_mode="null")
     if len(body) > BODY_MAX:
         raise ValueError(
             f"{message.TYPE} on {sealed.subject} would be {len(body)} bytes, the most is {BODY_MAX}"

@@ -3,6 +3,7 @@
 Attribute names are lower case without separators because that specification demands it.
 """
 
+from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, Literal
 from uuid import UUID
@@ -42,10 +43,9 @@ class Envelope(BaseModel):
     data: dict[str, Any]
 
 
-class Origin(BaseModel):
+@dataclass(frozen=True, slots=True)
+class Origin:
     """What a message inherits from what caused it."""
-
-    model_config = ConfigDict(frozen=True)
 
     source: str
     actor: str
@@ -53,10 +53,9 @@ class Origin(BaseModel):
     correlation: UUID | None = None
 
 
-class Sealed(BaseModel):
+@dataclass(frozen=True, slots=True)
+class Sealed:
     """A message with its identity, before encoding. The id is drawn once and kept through every retry."""
-
-    model_config = ConfigDict(frozen=True)
 
     id: EventId
     subject: str

@@ -6,9 +6,13 @@ from uuid import UUID
 
 import structlog
 
+from events.events import ClaimReleased, ClaimTaken, HostReleased, HostReserved, VmDesired
 from infra.eventlog.port import Conflict, EventLog
 from infra.runtime.clock import Clock
 from services.scheduler.batch import Batch
+
+IMPLIED = (ClaimTaken, ClaimReleased, HostReserved, HostReleased, VmDesired)
+"""What goes with the word on a VM, and gets no line of its own: all of it is in the log of events."""
 
 
 class Writer:
@@ -41,5 +45,6 @@ class Writer:
             if not kept:
                 batch.drop()
         for seq, change in stored:
-            self._logger.info(change.event.TYPE, seq=seq, subject=change.subject)
+            if not isinstance(change.event, IMPLIED):
+                self._logger.info(change.event.TYPE, seq=seq, subject=change.subject)
         return True

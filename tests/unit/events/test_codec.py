@@ -1,6 +1,7 @@
 """Whatever we write we can read; whatever else comes is refused with a reason."""
 
 import json
+from dataclasses import replace
 from datetime import UTC, datetime
 from typing import Any
 from uuid import UUID
@@ -96,7 +97,7 @@ def test_an_older_reader_ignores_a_newer_writers_field() -> None:
 def request(command: Command, actor: str = "ann", at: int = 0) -> bytes:
     origin = Origin(source=f"roost/api-{at}", actor=actor)
     time = datetime(2026, 1, 1, 0, at, tzinfo=UTC)
-    return encode(sealed(command).model_copy(update={"origin": origin, "time": time}))
+    return encode(replace(sealed(command), origin=origin, time=time))
 
 
 def test_a_retry_of_a_command_is_the_same_request_at_another_time() -> None:
