@@ -28,10 +28,16 @@ class JetStreamDelivery:
         self._message = message
         self.recorded: Recorded = recorded(message)
 
-    async def ack(self) -> None:
-        """Wait for the server's word: a plain ack is lost in silence when the connection is."""
+    async def ack(self, *, wait: bool = True) -> None:
+        """Wait for the server's word: a plain ack is lost in silence when the connection is.
+
+        The server takes in what came over one connection in its order.
+        """
         try:
-            await ended_if_told(self._message.ack_sync(timeout=ACK_TIMEOUT_S))
+            if wait:
+                await ended_if_told(self._message.ack_sync(timeout=ACK_TIMEOUT_S))
+            else:
+                await self._message.ack()
         except (NatsError, JetStreamError, OSError, TimeoutError) as err:
             raise Unavailable("event log", f"acknowledgement: {why(err)}") from err
 

@@ -182,7 +182,7 @@ class MemoryDelivery:
         self._consumer = consumer
         self.recorded = recorded
 
-    async def ack(self) -> None:
+    async def ack(self, *, wait: bool = True) -> None:  # noqa: ARG002 - nothing is lost on the way to the twin
         self._consumer.under_way.discard(self.recorded.seq)
 
     async def retry(self, delay_s: float) -> None:  # noqa: ARG002 - the twin has no clock: after one turn

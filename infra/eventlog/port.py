@@ -114,8 +114,11 @@ class Delivery(Protocol):
     def recorded(self) -> Recorded:
         """The message."""
 
-    async def ack(self) -> None:
-        """Say that its effect is stored; raises Unavailable, after which it will come again."""
+    async def ack(self, *, wait: bool = True) -> None:
+        """Say that its effect is stored; raises Unavailable, after which it will come again.
+
+        Without *wait* nobody tells whether that got through; it has where a later one of the same reader did.
+        """
 
     async def retry(self, delay_s: float) -> None:
         """Ask for it again later."""

@@ -3,6 +3,7 @@
 import asyncio
 from collections import deque
 from collections.abc import Callable, Collection, Mapping
+from contextlib import suppress
 from datetime import datetime, timedelta
 from pathlib import Path
 from uuid import UUID
@@ -130,11 +131,9 @@ class Daemon:
                 if entry.begins:
                     self._beginning[entry.desired.vm_id] = entry.desired
                 self.wake(entry.desired.vm_id)
-            for delivery in deliveries:
-                try:
-                    await delivery.ack()
-                except Unavailable:
-                    break  # They come again, and are known by their sequence.
+            with suppress(Unavailable):  # They come again, and are known by their sequence.
+                for delivery in deliveries:
+                    await delivery.ack(wait=delivery is deliveries[-1])
 
     async def work(self) -> None:
         """Reconcile one VM after the other, for ever; several of these run side by side."""

@@ -1,6 +1,5 @@
 """Take commands and facts, decide, append, acknowledge last."""
 
-import asyncio
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 from uuid import UUID
@@ -143,13 +142,12 @@ class Scheduler:
                     batch.add(decision, actor, delivery.recorded.event_id)
             if not await self._writer.store(batch):
                 return deliveries
-        acks = await asyncio.gather(*(delivery.ack() for delivery in done), return_exceptions=True)
-        for problem in filter(None, acks):
-            if not isinstance(problem, Unavailable):
-                raise problem
-            self._logger.warning(
-                "acknowledgement_lost", reason=str(problem)
-            )  # It comes again, and has ended.
+        try:
+            for delivery in done:
+                await delivery.ack(wait=delivery is done[-1])
+        except Unavailable as err:
+            # They come again, and have ended.
+            self._logger.warning("acknowledgements_lost", commands=len(done), reason=str(err))
         return left
 
     def _decide_quickly(self, delivery: Delivery, asked: set[CommandId]) -> tuple[Decision, str] | None:

@@ -31,8 +31,8 @@ class InHand:
     def recorded(self) -> Recorded:
         return self._delivery.recorded
 
-    async def ack(self) -> None:
-        await self._delivery.ack()
+    async def ack(self, *, wait: bool = True) -> None:
+        await self._delivery.ack(wait=wait)
         self._hand.pop(self.recorded.seq, None)
 
     async def retry(self, delay_s: float) -> None:

@@ -288,6 +288,21 @@ async def test_what_a_dead_reader_had_in_hand_can_be_had_at_once(world: World) -
     assert again == {taken[0].recorded.seq, taken[2].recorded.seq, taken[3].recorded.seq}
 
 
+async def test_what_was_acknowledged_before_one_that_is_known_to_be_does_not_come_again(world: World) -> None:
+    for number in range(40):
+        await world.commands.append([write(f"cmd.vm.a.{number}")], {f"cmd.vm.a.{number}": Seq(0)})
+    taken: list[Delivery] = []
+    while len(taken) < 40:
+        taken += await world.consumer.fetch(40, WAIT_S)
+    for delivery in taken[1:]:
+        await delivery.ack(wait=delivery is taken[-1])
+    await world.consumer.reclaim()
+    (again,) = await world.consumer.fetch(40, WAIT_S)
+    assert again.recorded.seq == taken[0].recorded.seq
+    await again.ack()
+    assert list(await world.consumer.fetch(40, 0.05)) == []
+
+
 async def test_what_was_fetched_ahead_goes_to_the_next_reader_at_once(nats_server: NatsServer) -> None:
     client = await connect(
         nats_server.url, seed_file(nats_server.keys, "bootstrap"), "bootstrap", lambda _: None

@@ -94,9 +94,9 @@ class _Port:
             return answer
 
         @wraps(found)
-        async def call_async(*args: Any) -> Any:
+        async def call_async(*args: Any, **kwargs: Any) -> Any:
             before()
-            answer = await found(*args)
+            answer = await found(*args, **kwargs)
             if name == "desired.fetch" and faults.due(name, after=True):
                 for one in answer:  # nobody acknowledges what was lost: it comes again
                     await self._inner.redeliver(one.recorded.seq)

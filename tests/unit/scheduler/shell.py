@@ -55,9 +55,9 @@ class Held:
         self._delivery, self._wire = delivery, wire
         self.recorded = delivery.recorded
 
-    async def ack(self) -> None:
+    async def ack(self, *, wait: bool = True) -> None:
         self._wire.carry()
-        await self._delivery.ack()
+        await self._delivery.ack(wait=wait)
 
     async def retry(self, delay_s: float) -> None:
         self._wire.carry()
