@@ -28,8 +28,8 @@ ALIVE_FOR_S = 0.25
 DEAF_S = 30.0
 """While nobody at all is heard, for how long we suspect our own connection rather than every host."""
 
-ENDS_MAX = 100_000
-"""Ends of commands that are remembered, about 10 MiB; then we begin anew."""
+ENDS_MAX = 50_000
+"""Ends of commands in each of the two halves that are remembered, about 10 MiB together."""
 
 PATTERNS = ("evt.vm.*.*", "evt.host.*.*", "evt.claim.*.*")
 
@@ -50,9 +50,10 @@ class Memory:
         self.unreadable: dict[str, str] = {}
         """Subject to the reason why its last message cannot be read: nothing is decided on those."""
         self.world = World()
-        self._ends: set[CommandId] = set()
+        self._ends, self._older_ends = set[CommandId](), set[CommandId]()
         self._ends_of: Seq | None = None
-        """Of all commands after this one in CMD we know whether they have ended; None: of none."""
+        self._older_ends_of: Seq | None = None
+        """Of all commands after this one in CMD the half holds the end, where there is one; None: not known."""
         self._followed = self._jumped = BEGINNING
         self._wrote: set[Seq] = set()
         """What we have stored and not yet met as we follow."""
@@ -60,7 +61,9 @@ class Memory:
     async def fill(self) -> Seq:
         """Read the last word on every subject; give the position to follow the log from."""
         self._followed = await self._log.last_seq()
+        self._ends, self._ends_of = set(), None
         await self.remember_ends()
+        self._older_ends, self._older_ends_of = set(), None
         for pattern in PATTERNS:
             for recorded in await self._log.last_per_subject(pattern):
                 self.fold(recorded)
@@ -68,14 +71,16 @@ class Memory:
         return self._followed
 
     async def remember_ends(self) -> None:
-        """Begin to remember which commands end: of those that are asked from now on, we shall know."""
-        self._ends.clear()
-        self._ends_of = None
+        """Begin a new half, and forget the older: of commands from before that nothing is known any more."""
+        if self._ends_of is not None:
+            self._older_ends, self._older_ends_of = self._ends, self._ends_of
+            self._ends, self._ends_of = set(), None
+        # Asked when the half has begun: whatever comes after this one ends in it.
         self._ends_of = await self._commands.last_seq()
 
     @property
     def too_many_ends(self) -> bool:
-        """Whether it is time to begin anew."""
+        """Whether it is time to begin a new half."""
         return len(self._ends) >= ENDS_MAX
 
     def has_ended(self, command_id: CommandId, seq: Seq) -> bool | None:
@@ -84,10 +89,11 @@ class Memory:
         The consumer's own word is none: a server that was killed delivers again, as for the first time, what
         was acknowledged (measured: all of the last second's).
         """
-        if command_id in self._ends:
+        if command_id in self._ends or command_id in self._older_ends:
             return True
         # While we have read ahead of what we follow, an end may lie in between.
-        known = self._ends_of is not None and seq > self._ends_of and self._jumped <= self._followed
+        since = self._older_ends_of if self._older_ends_of is not None else self._ends_of
+        known = since is not None and seq > since and self._jumped <= self._followed
         return False if known else None
 
     def follow(self, recorded: Recorded) -> None:

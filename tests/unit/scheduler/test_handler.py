@@ -14,6 +14,7 @@ from events.ids import Generation, Seq
 from events.values import Placement
 from infra.eventlog.memory import Fault, MemoryConsumer, MemoryLog
 from infra.eventlog.port import Recorded, Write
+from infra.runtime.errors import Unavailable
 from infra.runtime.ids import random_id
 from services.scheduler.memory import DEAF_S, SILENT_S, Memory
 from sim.reading import read_ledger
@@ -364,4 +365,27 @@ async def test_what_was_read_ahead_of_what_is_followed_tells_no_end() -> None:
     assert memory.has_ended(START, Seq(2)) is True
     assert memory.has_ended(STOP, Seq(3)) is False
     await memory.remember_ends()
+    assert (memory.has_ended(START, Seq(2)), memory.has_ended(STOP, Seq(3))) == (True, False)
+    await memory.remember_ends()
     assert (memory.has_ended(START, Seq(2)), memory.has_ended(STOP, Seq(4))) == (None, False)
+
+
+async def test_a_half_that_could_not_be_begun_forgets_nothing() -> None:
+    control, away = await with_a_vm(), False
+
+    class Away(MemoryLog):
+        async def last_seq(self) -> Seq:
+            if away:
+                raise Unavailable("event log", "away")
+            return await super().last_seq()
+
+    memory = Memory(control.log, Away(control.asked), control.clock)
+    await memory.fill()
+    away = True
+    for _ in range(2):
+        with pytest.raises(Unavailable):
+            await memory.remember_ends()
+        assert memory.has_ended(START, Seq(2)) is False
+    away = False
+    await memory.remember_ends()
+    assert (memory.has_ended(START, Seq(1)), memory.has_ended(START, Seq(2))) == (None, False)
