@@ -53,7 +53,7 @@ class Memory:
         self._ends, self._older_ends = set[CommandId](), set[CommandId]()
         self._ends_of: Seq | None = None
         self._older_ends_of: Seq | None = None
-        """Of all commands after this one in CMD the half holds the end, where there is one; None: not known."""
+        """Of all commands after this one in CMD the half holds the end, if any; None: not known yet."""
         self._followed = self._jumped = BEGINNING
         self._wrote: set[Seq] = set()
         """What we have stored and not yet met as we follow."""
