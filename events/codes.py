@@ -90,7 +90,7 @@ CATALOGUE: Mapping[Code, Entry] = {
         "No host fits",
         409,
         "none of {considered} hosts can take {vcpus} vCPUs and {memory_mib} MiB",
-        "stop a VM, ask for less, or add a host; the refusals say what each host lacks",
+        "stop a VM, ask or wish for less, or add a host; the refusals say what each host lacks",
     ),
     Code.INVALID_SPEC: Entry(
         "The change does not make a valid VM",

@@ -9,8 +9,8 @@ from events.codes import Code
 from events.desired import DesiredVm
 from events.facts import HostReported, VmFact
 from events.host import Host
-from events.ids import CommandId, VmId
-from events.values import Placement, Resources, Value
+from events.ids import CommandId, HostId, VmId
+from events.values import Name, Placement, Resources, Value
 from events.vm import Vm
 
 
@@ -187,6 +187,15 @@ class ClaimReleased(Value):
     owner: VmId
 
 
+class GroupJoined(Value):
+    """A VM that names the group was placed, in this batch: who places another must have seen that."""
+
+    TYPE: ClassVar = "group.joined"
+    group: Name
+    vm_id: VmId
+    host_id: HostId
+
+
 VmCtl = (
     VmCreated
     | VmPlaced
@@ -201,4 +210,4 @@ VmCtl = (
 )
 HostCtl = HostRegistered | HostCapacityChanged | HostReserved | HostReleased
 Claim = ClaimTaken | ClaimReleased
-Event = VmCtl | HostCtl | VmDesired | Claim | VmFact | HostReported
+Event = VmCtl | HostCtl | VmDesired | Claim | GroupJoined | VmFact | HostReported

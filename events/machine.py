@@ -8,6 +8,9 @@ from events.values import Value
 
 Label = Annotated[str, StringConstraints(max_length=253)]
 Path = Annotated[str, StringConstraints(max_length=4096)]
+LABEL_PATTERN = r"^[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?(=[A-Za-z0-9]([A-Za-z0-9._-]{0,61}[A-Za-z0-9])?)?$"
+HostLabel = Annotated[str, StringConstraints(pattern=LABEL_PATTERN)]
+"""A word that an operator puts on hosts, such as `ssd`, or one with a value, such as `rack=a`."""
 
 FEATURES_MAX = 512
 NUMA_NODES_MAX = 64
@@ -15,6 +18,7 @@ PAGE_SIZES_MAX = 8
 STORAGES_MAX = 64
 NETWORKS_MAX = 128
 FOREIGN_MAX = 64
+LABELS_MAX = 64
 
 
 class Processor(Value):
@@ -81,3 +85,5 @@ class MachineFacts(Value):
     foreign: tuple[ForeignDomain, ...] = Field(default=(), max_length=FOREIGN_MAX)
     """By name; they take memory that roost does not know of."""
     foreign_total: int = Field(default=0, ge=0)
+    labels: tuple[HostLabel, ...] = Field(default=(), max_length=LABELS_MAX)
+    """What its operator calls it, in order; VMs can be made to require or to avoid them."""

@@ -11,6 +11,7 @@ from events.events import (
     ClaimTaken,
     CommandEnded,
     CommandJoined,
+    GroupJoined,
     HostCapacityChanged,
     HostRegistered,
     HostReleased,
@@ -42,6 +43,8 @@ def in_place(subject: subjects.EventSubject, message: Message) -> bool:
             return (subject.kind, subject.writer) == ("host", subjects.DESIRED)
         case ClaimTaken() | ClaimReleased():
             return subject == subjects.parse_event(subjects.claim(message.kind, message.value))
+        case GroupJoined():
+            return _is(subject, "group", message.group, subjects.CTL)
         case RunFact():
             return _is(subject, "vm", message.vm_id, str(message.host_id))
         case HostReported():

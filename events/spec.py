@@ -8,6 +8,7 @@ from pydantic import Field, StringConstraints, model_validator
 
 from events.ids import HostId
 from events.values import Name, Resources, Value
+from events.wishes import PlacementWishes
 
 MEMORY_MIB_MIN, MEMORY_MIB_MAX = 32, 16 * 1024 * 1024
 VCPUS_MAX = 710  # QEMU's own limit for q35 in the oldest release that we run on
@@ -107,6 +108,8 @@ class VmSpec(Value):
     """How long after its boot a guest counts as running although its agent has not answered."""
     priority: int = Field(default=50, ge=0, le=PRIORITY_MAX)
     """Who starts first where several wait for the same host: the higher."""
+    placement: PlacementWishes = PlacementWishes()
+    """Where it may start; what runs was placed by the wishes of then."""
 
     @property
     def resources(self) -> Resources:
@@ -173,8 +176,16 @@ def with_fields(spec: VmSpec, source: VmSpec, names: Iterable[str]) -> VmSpec:
 
 
 def merged(spec: VmSpec, patch: Mapping[str, Any]) -> VmSpec:
-    """Give *spec* with the fields of *patch* in place of its own; raises pydantic's ValidationError."""
-    return VmSpec.model_validate(spec.model_dump() | dict(patch))
+    """Give *spec* with the fields of *patch* in place of its own; raises pydantic's ValidationError.
+
+    As RFC 7396 has it: of an object what is named is changed, all else is replaced as a whole.
+    """
+    before = spec.model_dump()
+    return VmSpec.model_validate(before | {name: _merged(before.get(name), patch[name]) for name in patch})
+
+
+def _merged(before: Any, after: Any) -> Any:
+    return before | after if isinstance(before, dict) and isinstance(after, dict) else after
 
 
 class BootDevice(StrEnum):

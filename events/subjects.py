@@ -62,6 +62,11 @@ def name_claim(name: str) -> str:
     return claim(VM_NAME, name)
 
 
+def group_ctl(name: str) -> str:
+    """Name the control plane's word on a group of VMs: who of it was placed last."""
+    return f"evt.group.{name}.{CTL}"
+
+
 def command(vm_id: VmId, command_id: CommandId) -> str:
     """Name the subject of one command; expected sequence 0 makes it unique for ever."""
     return f"cmd.vm.{vm_id}.{command_id}"
@@ -110,13 +115,13 @@ def desired_consumer(host_id: HostId) -> str:
 class EventSubject:
     """A parsed `evt.<kind>.<id>.<writer>`."""
 
-    kind: Literal["vm", "host", "claim"]
+    kind: Literal["vm", "host", "claim", "group"]
     id: str
     writer: str
 
     @property
     def uuid(self) -> UUID:
-        """The VM's or host's id; a claim has none (ValueError)."""
+        """The VM's or host's id; a claim and a group have none (ValueError)."""
         return UUID(self.id)
 
     @property
@@ -129,7 +134,7 @@ class EventSubject:
 def parse_event(subject: str) -> EventSubject:
     """Take an event's subject apart; ValueError when it is not one of ours."""
     match subject.split("."):
-        case ["evt", ("vm" | "host" | "claim") as kind, id_, writer]:
+        case ["evt", ("vm" | "host" | "claim" | "group") as kind, id_, writer]:
             return EventSubject(kind, id_, writer)
         case _:
             raise ValueError(f"not an event subject: {subject!r}")

@@ -14,6 +14,7 @@ LATEST: Mapping[str, int] = {
     "claim.taken": 1,
     "command.ended": 1,
     "command.joined": 1,
+    "group.joined": 1,
     "host.capacity_changed": 1,
     "host.registered": 1,
     "host.released": 1,

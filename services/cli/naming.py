@@ -1,7 +1,7 @@
 """Find what a person names: by name, by id, or by the beginning of an id."""
 
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 from services.cli.client import Body, Client
 from services.cli.core.complaint import ambiguous, not_found
@@ -34,6 +34,11 @@ def host_id(client: Client, doing: str, wanted: str) -> str:
     hosts = client.pages(doing, "/hosts", LOOKED_AT_MOST)
     named = [str(host["id"]) for host in hosts if host["name"] == wanted]
     return named[0] if len(named) == 1 else _one(doing, "host", wanted, hosts)
+
+
+def host_names(client: Client, doing: str) -> Mapping[str, str]:
+    """Give the names of all hosts by their ids; raises Failure."""
+    return {str(one["id"]): str(one["name"]) for one in client.pages(doing, "/hosts", LOOKED_AT_MOST)}
 
 
 def operation_id(client: Client, doing: str, wanted: str) -> str:

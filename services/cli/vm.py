@@ -4,7 +4,7 @@ import sys
 
 import click
 
-from services.cli import naming, vm_run, vm_shape
+from services.cli import naming, vm_run, vm_shape, vm_wishes
 from services.cli.client import Body
 from services.cli.core import columns, vm_columns
 from services.cli.event import page_options, show_page
@@ -48,7 +48,9 @@ def show(session: Session, vm: str, *, effective: bool) -> None:
     elif effective:
         _show_effective(found)
     else:
-        lines(vm_columns.lines(found, tty=on_tty()))
+        wished = vm_wishes.host_ids(found["spec"])
+        names = naming.host_names(session.client, doing) if wished else {}
+        lines(vm_columns.lines(found, names, tty=on_tty()))
         sys.stdout.write("".join(f"  {line}\n" for line in vm_columns.failure_lines(found)))
 
 

@@ -12,6 +12,7 @@ from services.cli.client import Ask, Body
 from services.cli.commanding import DURATION, MEMORY, Form, Waiting, run, waiting_options
 from services.cli.core import devices, vm_columns
 from services.cli.session import Session, needs_session
+from services.cli.vm_wishes import Wishes, wishes_options
 
 POLICIES = ("auto-resume", "leave-paused", "kill")
 
@@ -90,6 +91,7 @@ def shape_options(command: Callable[..., None]) -> Callable[..., None]:
     help="A network card on a bridge of the host. May be repeated.",
 )
 @shape_options
+@wishes_options
 @waiting_options
 @needs_session
 def create(
@@ -102,12 +104,15 @@ def create(
     disks: Sequence[Body],
     nics: Sequence[Body],
     shape: Body,
+    wishes: Wishes,
     waiting: Waiting,
 ) -> None:
     """Create a VM and print its id. It is stopped until it is started."""
     body: Body = {"name": name, "vcpus": vcpus, "memory_mib": int(memory), "image": image, **shape}
     body |= {field: list(some) for field, some in (("disks", disks), ("nics", nics)) if some}
-    ended = run(session, Ask(f"create vm {name}", "POST", "/vms", body), waiting)
+    doing = f"create vm {name}"
+    body |= wishes.body(session.client, doing)
+    ended = run(session, Ask(doing, "POST", "/vms", body), waiting)
     if ended is not None and session.output == "table":
         click.echo(ended["target"]["id"])
 
@@ -117,7 +122,9 @@ def create(
 @click.option("--image", help="An image of the storage that all hosts see.")
 @click.option(*_CPUS, type=click.IntRange(min=1), help="Virtual CPUs.")
 @click.option("--memory", type=MEMORY, help="Memory: 512M, 1G.")
+@click.option("--no-wishes", is_flag=True, help="Wish nothing of its place but what is given here.")
 @shape_options
+@wishes_options
 @waiting_options
 @needs_session
 def update(
@@ -127,15 +134,21 @@ def update(
     vcpus: int | None,
     *,
     memory: float | None,
+    no_wishes: bool,
     shape: Body,
+    wishes: Wishes,
     waiting: Waiting,
 ) -> None:
-    """Change what a VM is. What cannot be changed while it runs waits for its next start."""
+    """Change what a VM is. What cannot be changed while it runs waits for its next start.
+
+    Groups, and each kind of labels and hosts, are replaced as a whole.
+    """
     plain: Body = {"image": image, "vcpus": vcpus, "memory_mib": None if memory is None else int(memory)}
+    doing = f"update vm {vm}"
     patch = {name: value for name, value in plain.items() if value is not None} | shape
+    patch |= wishes.body(session.client, doing, forget=no_wishes)
     if not patch:
         raise click.UsageError("nothing to change: give at least one option, such as --cpus 2")
-    doing = f"update vm {vm}"
     path = f"/vms/{naming.vm_id(session.client, doing, vm)}"
     ended = run(session, Ask(doing, "PATCH", path, patch), waiting)
     if ended is not None and not ended["note"] and session.output == "table":

@@ -3,7 +3,7 @@
 import argparse
 import os
 import sys
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import AsyncExitStack
 from functools import partial
 from pathlib import Path
@@ -55,6 +55,7 @@ async def _run_host(
     hypervisor: Hypervisor,
     creates_at_once: int,
     storages: Mapping[str, Path],
+    labels: Sequence[str],
     kernel: Callable[[], MachineFacts],
 ) -> None:
     """Connect one host's shell and start its tasks."""
@@ -76,6 +77,7 @@ async def _run_host(
         journal=journal,
         creates_at_once=creates_at_once,
         storages=storages,
+        labels=labels,
         kernel=kernel,
         clock=SystemClock(),
         new_id=random_id,
@@ -136,6 +138,7 @@ def _main_libvirt(health: Health) -> None:
             ),
             creates_at_once=settings.creates_at_once,
             storages=settings.storages,
+            labels=settings.labels,
             kernel=kernel_facts,
         )
 
@@ -161,6 +164,7 @@ def _main_simulated(health: Health, count: int) -> None:
                 hypervisor=SimulatedHypervisor(state / "guests", SystemClock()),
                 creates_at_once=CREATES_AT_ONCE,
                 storages={},
+                labels=settings.labels,
                 kernel=MachineFacts,
             )
 

@@ -15,6 +15,7 @@ from events.places import in_place
 from events.vm import Vm
 from infra.eventlog.port import EventLog, Recorded
 from infra.runtime.clock import Clock
+from infra.runtime.errors import Unavailable
 from services.scheduler.core.decision import Decision, Known, Scene
 from services.scheduler.core.fleet import Mask
 from services.scheduler.core.weights import Policy
@@ -31,7 +32,7 @@ DEAF_S = 30.0
 ENDS_MAX = 50_000
 """Ends of commands in each of the two halves that are remembered, about 10 MiB together."""
 
-PATTERNS = ("evt.vm.*.*", "evt.host.*.*", "evt.claim.*.*")
+GROUPS = "evt.group."
 
 
 class Memory:
@@ -64,10 +65,16 @@ class Memory:
         self._ends, self._ends_of = set(), None
         await self.remember_ends()
         self._older_ends, self._older_ends_of = set(), None
-        for pattern in PATTERNS:
-            for recorded in await self._log.last_per_subject(pattern):
-                self.fold(recorded)
-                self._jumped = max(self._jumped, recorded.seq)
+        found = await self._log.last_per_subject(subjects.EVT_ALL)
+        newest = max((recorded.seq for recorded in found), default=BEGINNING)
+        if newest < self._followed:
+            # Of several nodes the one that read this may lag: members of groups would be missed for good.
+            raise Unavailable("event log", f"what was read ends at {newest}, the log at {self._followed}")
+        for recorded in found:
+            if recorded.subject.startswith(GROUPS) and recorded.seq > self._followed:
+                continue  # Its members may not be known yet: it comes after them as we follow.
+            self.fold(recorded)
+            self._jumped = max(self._jumped, recorded.seq)
         return self._followed
 
     async def remember_ends(self) -> None:
@@ -128,7 +135,10 @@ class Memory:
             )
 
     async def refresh(self, wanted: Sequence[str]) -> None:
-        """Read the last word on each of *wanted* from the log itself."""
+        """Read the last word on each of *wanted* from the log itself.
+
+        Never a group's, which would be newer than what is known of its VMs: those come as we follow.
+        """
         for subject in wanted:
             recorded = await self._log.load(subject)
             if recorded is not None:
@@ -205,8 +215,17 @@ class Memory:
         return [subjects.vm_ctl(vm_id), *hosts]
 
     def any_unreadable(self, wanted: Iterable[str]) -> bool:
-        """Tell whether one cannot be read (said when it was): nothing is decided on that."""
-        return any(subject in self.unreadable for subject in wanted)
+        """Tell whether one cannot be read (said when it was): nothing is decided on that.
+
+        A VM that cannot be read may be a member of any group.
+        """
+        if not self.unreadable:
+            return False
+        wanted = list(wanted)
+        if any(subject in self.unreadable for subject in wanted):
+            return True
+        grouped = any(subject.startswith(GROUPS) for subject in wanted)
+        return grouped and any(_is_of_a_vm(subject) for subject in self.unreadable)
 
     def scene(self, vm_id: VmId, name: str | None) -> Scene:
         """Show what a decision about *vm_id* reads; *name* is the VM's, where it is not known yet."""
@@ -227,3 +246,7 @@ class Memory:
         hosts = (view.host.host_id for view in self.world.fleet)
         bad = [host_id for host_id in hosts if subjects.host_ctl(host_id) in self.unreadable]
         return ~self.world.fleet.mask(bad) if bad else None
+
+
+def _is_of_a_vm(subject: str) -> bool:
+    return subject.startswith("evt.vm.") and subject.endswith(f".{subjects.CTL}")

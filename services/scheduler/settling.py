@@ -111,7 +111,8 @@ class Settling:
         if self._memory.any_unreadable(self._reads(about)):
             return NOTHING
         if about.kind == "vm":
-            return settle(self._memory.scene(VmId(about.id), None))
+            decision = settle(self._memory.scene(VmId(about.id), None))
+            return NOTHING if self._memory.any_unreadable(decision.guards or {}) else decision
         host_id = HostId(about.id)
         report = self._memory.world.reports.get(host_id, Known[HostReported]()).value
         if report is None:
@@ -129,8 +130,10 @@ def _told_of(recorded: Recorded) -> About | None:
     """Say whom a host speaks of; None: it is no host's word, or cannot be read."""
     try:
         subject = subjects.parse_event(recorded.subject)
-        if subject.host_id is None or subject.kind == "claim":
-            return None
-        return About(subject.kind, subject.uuid)
+        match subject.kind:
+            case "vm" | "host" as kind if subject.host_id is not None:
+                return About(kind, subject.uuid)
+            case _:
+                return None
     except ValueError:
         return None  # Said when it was folded.

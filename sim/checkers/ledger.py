@@ -18,6 +18,7 @@ from events.host import Host
 from events.ids import CommandId, Generation, HostId, VmId
 from events.values import Resources
 from events.vm import Vm, reserved_by
+from events.wishes import Rule
 
 
 @dataclass
@@ -72,7 +73,7 @@ class Ledger:
 
     def faults(self) -> Sequence[str]:
         """Name what must not be between two batches."""
-        return [*self.complaints, *self._both(), *self._reservations()]
+        return [*self.complaints, *self._both(), *self._reservations(), *self._wishes()]
 
     def check(self) -> None:
         """Assert that there is no fault."""
@@ -102,6 +103,23 @@ class Ledger:
                 )
         for host_id, promised in taken.items():
             yield f"{len(promised)} VMs are placed on {host_id}, which nobody registered"
+
+    def _wishes(self) -> Iterator[str]:
+        """Look at what each placed VM was promised: a host that it may be on, and its groups' hard rules."""
+        placed = [(vm, vm.placement.host_id) for vm in self.vms.values() if vm.placement is not None]
+        members: dict[str, Counter[HostId]] = defaultdict(Counter)
+        for vm, host_id in placed:
+            promised = (vm.running or vm.spec).placement
+            for wish in promised.groups:
+                members[wish.name][host_id] += 1
+            if promised.hosts and host_id not in promised.hosts:
+                yield f"{vm.spec.name} is placed on {host_id}, and pinned to others"
+        for vm, host_id in placed:
+            for wish in (vm.running or vm.spec).placement.groups:
+                group = members[wish.name]
+                wrong = group[host_id] - 1 if wish.rule is Rule.APART else group.total() - group[host_id]
+                if wish.hard and wrong:
+                    yield f"{vm.spec.name} on {host_id} is not {wish.rule} in {wish.name}: {wrong} VMs"
 
 
 def total(resources: Sequence[Resources]) -> Resources:

@@ -17,8 +17,10 @@ from events.values import Desired, Resources
 from events.vm import Vm
 from services.scheduler.core.decide import decide
 from services.scheduler.core.decision import Known, Scene
-from services.scheduler.core.filters import Request, candidates
+from services.scheduler.core.filters import candidates
 from services.scheduler.core.fleet import Fleet
+from services.scheduler.core.groups import Groups
+from services.scheduler.core.request import Request
 from services.scheduler.core.weights import Policy, best
 from tests.bench.result import Result, spread
 
@@ -99,6 +101,7 @@ def _decide(fleet: Fleet, number: int) -> None:
         vm=Known(vm, Seq(1)),
         fact=None,
         fleet=fleet,
+        groups=Groups(fleet),
         alive=np.ones(len(fleet), np.bool_),
         readable=None,
         name_owner=Known(),

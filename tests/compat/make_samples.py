@@ -31,6 +31,7 @@ from events.events import (
     ClaimTaken,
     CommandEnded,
     CommandJoined,
+    GroupJoined,
     HostCapacityChanged,
     HostRegistered,
     HostReleased,
@@ -148,6 +149,7 @@ def messages() -> Iterator[tuple[str, Message]]:
     claim = subjects.name_claim(SPEC.name)
     yield claim, ClaimTaken(kind=subjects.VM_NAME, value=SPEC.name, owner=VM)
     yield claim, ClaimReleased(kind=subjects.VM_NAME, value=SPEC.name, owner=VM)
+    yield subjects.group_ctl("db"), GroupJoined(group="db", vm_id=VM, host_id=HOST)
     yield from ((subjects.vm_fact(VM, HOST), message) for message in _facts())
     yield subjects.host_fact(HOST), _report()
 

@@ -15,6 +15,8 @@ from events.spec import VmSpec
 from events.values import Desired, Versions, VmPhase
 from events.views import LastFailure, OperationState
 from events.vm import Verb, Verdict
+from events.wishes import PlacementWishes
+from services.api.core.ids import HostIdOut
 
 
 class _Out(BaseModel):
@@ -71,6 +73,19 @@ class HostName(_Out):
     name: str
 
 
+class PlacementBody(PlacementWishes):
+    """Where a VM may start, and where it would rather."""
+
+    hosts: tuple[HostIdOut, ...]
+    prefer_hosts: tuple[HostIdOut, ...]
+
+
+class SpecBody(VmSpec):
+    """All that was asked for of a VM."""
+
+    placement: PlacementBody
+
+
 class VmBody(_Out):
     """One VM."""
 
@@ -87,7 +102,7 @@ class VmBody(_Out):
     created_at: datetime
     changed_at: datetime
     allowed_verbs: list[Verb]
-    spec: VmSpec
+    spec: SpecBody
     """All that was asked for."""
     pending_changes: list[str]
     """The fields of `spec` that the running VM does not have yet: it takes them over with its next start."""

@@ -4,6 +4,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, Literal, cast, get_args
 
 from events.codes import Code
+from events.machine import LABEL_PATTERN
 from events.spec import Bridge, Mac, Printable, Token
 from events.values import NAME_PATTERN
 from services.api.core.bodies import Fault
@@ -21,6 +22,7 @@ def _pattern(kind: Any) -> str:
 
 _PATTERNS: Mapping[str, str] = {
     NAME_PATTERN: "use 1 to 63 lower-case letters, digits and hyphens; begin and end with a letter or digit",
+    LABEL_PATTERN: "write NAME or NAME=VALUE, as ssd or rack=a; NAME in lower-case letters, digits and -",
     _pattern(Token): "use 1 to 64 letters, digits and ._+- and begin with a letter or digit",
     _pattern(Bridge): "use 1 to 15 letters, digits and ._- and begin with a letter or digit: a bridge's name",
     _pattern(Mac): "use six pairs of lower-case hexadecimal digits such as 52:54:00:12:34:56, none multicast",

@@ -1,6 +1,9 @@
 """Write ids with the prefix that tells people what they name, and read them back."""
 
+from typing import Annotated
 from uuid import UUID
+
+from pydantic import BeforeValidator, PlainSerializer, WithJsonSchema
 
 from events.ids import CommandId, HostId, VmId
 
@@ -38,6 +41,21 @@ def read_operation(text: str) -> CommandId | None:
     """Read an operation's id; None when *text* is not one, exactly as it is written."""
     found = _read(OPERATION, text)
     return None if found is None else CommandId(found)
+
+
+def _host_of(text: object) -> object:
+    """Read a host's id in a body; ValueError says how to write it. An id as it is kept inside is one."""
+    if isinstance(text, UUID):
+        return text
+    found = read_host(text) if isinstance(text, str) else None
+    if found is None:
+        raise ValueError(f"write a host's id: {HOST} and its UUID, as GET /hosts shows it")
+    return found
+
+
+_AS_TEXT = WithJsonSchema({"type": "string", "description": "A host's id."})
+HostIdIn = Annotated[HostId, BeforeValidator(_host_of), _AS_TEXT]
+HostIdOut = Annotated[HostId, PlainSerializer(show_host), _AS_TEXT]
 
 
 def _read(prefix: str, text: str) -> UUID | None:

@@ -20,6 +20,8 @@ from services.api.core.bodies import (
     HostState,
     OperationBody,
     OperationDetail,
+    PlacementBody,
+    SpecBody,
     StepBody,
     Target,
     VmBody,
@@ -133,6 +135,7 @@ def _shown(vm: VmView, hosts: Mapping[HostId, str]) -> dict[str, Any]:
     return {
         **{name: getattr(vm, name) for name in _SAME},
         "id": ids.show_vm(vm.vm_id),
+        "spec": SpecBody(**dict(vm.spec) | {"placement": PlacementBody(**dict(vm.spec.placement))}),
         "host": host,
         "allowed_verbs": list(allowed_verbs(vm.phase)),
         "pending_changes": list(changed_fields(vm.running, vm.spec)) if vm.running is not None else [],

@@ -1,11 +1,13 @@
 """The bodies that enter about a VM, strict in depth: what is unknown or mistyped is said, never guessed."""
 
+from collections.abc import Mapping
 from typing import Annotated, Any
 
 from pydantic import BaseModel, ConfigDict, Field, Strict, ValidationError
 
 from events.codes import Code
 from events.commands import GRACE_S_DEFAULT
+from events.machine import HostLabel
 from events.spec import (
     DISKS_MAX,
     NICS_MAX,
@@ -21,7 +23,9 @@ from events.spec import (
 )
 from events.values import GRACE_S_MAX, Name
 from events.views import VmView
+from events.wishes import GROUPS_MAX, WISHED_HOSTS_MAX, WISHED_LABELS_MAX, GroupWish, PlacementWishes, Rule
 from services.api.core.faults import faults, summary
+from services.api.core.ids import HostIdIn
 from services.api.core.problems import Problem
 
 _STRICT = ConfigDict(frozen=True, extra="forbid", strict=True)
@@ -42,6 +46,29 @@ class NicBody(Nic):
     model_config = _STRICT
 
 
+class GroupBody(GroupWish):
+    """A group of VMs, and the rule that this one wishes there; more about it: docs/howto/placement.md."""
+
+    model_config = _STRICT
+    rule: Annotated[Rule, _AS_JSON]
+
+
+_Labels = Annotated[tuple[HostLabel, ...], _AS_JSON, Field(max_length=WISHED_LABELS_MAX)]
+_Hosts = Annotated[tuple[HostIdIn, ...], _AS_JSON, Field(max_length=WISHED_HOSTS_MAX)]
+_Groups = Annotated[tuple[GroupBody, ...], _AS_JSON, Field(max_length=GROUPS_MAX)]
+
+
+class WishesBody(PlacementWishes):
+    """Where the VM may start (labels, hosts, hard groups), and where it would rather (the others)."""
+
+    model_config = _STRICT
+    require_labels: _Labels = ()
+    forbid_labels: _Labels = ()
+    hosts: _Hosts = ()
+    prefer_hosts: _Hosts = ()
+    groups: _Groups = ()
+
+
 _Disks = Annotated[tuple[DiskBody, ...], _AS_JSON]
 _Nics = Annotated[tuple[NicBody, ...], _AS_JSON]
 _Graphics = Annotated[Graphics, _AS_JSON]
@@ -56,10 +83,21 @@ class CreateVmBody(VmSpec):
     nics: _Nics = Field(default=(), max_length=NICS_MAX)
     graphics: _Graphics = Graphics.NONE
     on_io_error: _ErrorPolicy = ErrorPolicy.AUTO_RESUME
+    placement: WishesBody = WishesBody()
 
 
 class _In(BaseModel):
     model_config = _STRICT
+
+
+class UpdateWishesBody(_In):
+    """What shall be wished otherwise from the next start on; what is not named stays."""
+
+    require_labels: _Labels | None = None
+    forbid_labels: _Labels | None = None
+    hosts: _Hosts | None = None
+    prefer_hosts: _Hosts | None = None
+    groups: _Groups | None = None
 
 
 class UpdateVmBody(_In):
@@ -79,6 +117,7 @@ class UpdateVmBody(_In):
     on_io_error: _ErrorPolicy | None = None
     agent_wait_s: float | None = None
     priority: int | None = None
+    placement: UpdateWishesBody | None = None
 
 
 class OnceBody(_In):
@@ -122,7 +161,13 @@ _DEFAULTS = VmSpec(name="any", vcpus=1, memory_mib=512, image="any").model_dump(
 def patch_of(body: UpdateVmBody) -> dict[str, Any]:
     """Give the fields that were sent, with the default where that was asked for."""
     sent = body.model_dump(mode="json", exclude_unset=True)
-    return {name: _DEFAULTS.get(name) if value is None else value for name, value in sent.items()}
+    if sent.get("placement"):
+        sent["placement"] = _without_nulls(sent["placement"], _DEFAULTS["placement"])
+    return _without_nulls(sent, _DEFAULTS)
+
+
+def _without_nulls(sent: Mapping[str, Any], defaults: Mapping[str, Any]) -> dict[str, Any]:
+    return {name: defaults.get(name) if value is None else value for name, value in sent.items()}
 
 
 def check_patch(vm: VmView, patch: dict[str, Any]) -> None:

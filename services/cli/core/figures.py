@@ -93,6 +93,7 @@ def machine_lines(machine: Body) -> Sequence[tuple[str, str]]:
             if pages["total"]
         ),
         *((f"Storage {one['name']}", _storage(one)) for one in machine["storages"]),
+        ("Labels", ", ".join(machine["labels"]) or "-"),
         ("Networks", ", ".join(machine["networks"]) or "-"),
         ("Not roost's", _foreign(machine)),
     )

@@ -12,7 +12,13 @@ ENDED = {"stopped", "deleted"}
 
 _VERDICTS = {"do": "yes", "join": "joins", "already": "no need", "refuse": "-"}
 VERDICTS_SAY = "yes: done; joins: ends with the same that is under way; no need: it is so already; -: refused"
-_OPTIONS = {"vcpus": "cpus", "vcpus_max": "max-cpus", "memory_mib": "memory", "agent_wait_s": "agent-wait"}
+_OPTIONS = {
+    "vcpus": "cpus",
+    "vcpus_max": "max-cpus",
+    "memory_mib": "memory",
+    "agent_wait_s": "agent-wait",
+    "placement": "wishes",
+}
 """Fields of a spec that the command line calls otherwise."""
 
 
@@ -29,8 +35,8 @@ def row(vm: Body, *, tty: bool) -> Sequence[str]:
     )
 
 
-def lines(vm: Body, *, tty: bool) -> Sequence[tuple[str, str]]:
-    """Show one VM in full."""
+def lines(vm: Body, hosts: Mapping[str, str], *, tty: bool) -> Sequence[tuple[str, str]]:
+    """Show one VM in full; *hosts* are the names of those that it wishes for, by their ids."""
     pending = [_option(field) for field in vm["pending_changes"]]
     return (
         ("Name", vm["name"]),
@@ -39,6 +45,7 @@ def lines(vm: Body, *, tty: bool) -> Sequence[tuple[str, str]]:
         ("Desired", vm["desired"]),
         ("Host", f"{vm['host']['name']} ({vm['host']['id']})" if vm["host"] else "-"),
         *_spec_lines(vm["spec"]),
+        *_each("Wish", _wishes(vm["spec"]["placement"], hosts)),
         *([("Next start", f"takes over {', '.join(pending)}")] if pending else []),
         *([("Agent", "connected" if vm["agent"] else "not connected")] if vm["host"] else []),
         ("Generation", str(vm["generation"])),
@@ -143,6 +150,21 @@ def _spec_lines(spec: Body) -> Sequence[tuple[str, str]]:
         ("Agent wait", show_seconds(spec["agent_wait_s"])),
         ("Priority", str(spec["priority"])),
     )
+
+
+def _wishes(wishes: Body, hosts: Mapping[str, str]) -> Sequence[tuple[str, str]]:
+    """Show where it may start, and where it would rather: a row a kind, and one a group."""
+    rows = [
+        ("with label", wishes["require_labels"]),
+        ("without label", wishes["forbid_labels"]),
+        ("only on", [hosts.get(one, one) for one in wishes["hosts"]]),
+        ("rather on", [hosts.get(one, one) for one in wishes["prefer_hosts"]]),
+    ]
+    groups = [
+        (f"{'' if one['hard'] else 'rather '}{one['rule']}", f"group {one['name']}")
+        for one in wishes["groups"]
+    ]
+    return [*((kind, ", ".join(some)) for kind, some in rows if some), *groups]
 
 
 def _cpus(counts: Body) -> str:

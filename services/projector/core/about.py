@@ -11,6 +11,7 @@ from events.events import (
     ClaimTaken,
     CommandEnded,
     CommandJoined,
+    GroupJoined,
     HostCapacityChanged,
     HostRegistered,
     HostReleased,
@@ -72,6 +73,8 @@ def about(message: Message) -> About:
             return About(message.entry.vm_id)
         case ClaimTaken() | ClaimReleased():
             return About(message.owner)
+        case GroupJoined():
+            return About(message.vm_id, message.host_id)
         case RunFact():
             return About(message.vm_id, message.host_id)
         case HostReported():

@@ -15,6 +15,7 @@ from events.events import (
     ClaimTaken,
     CommandEnded,
     CommandJoined,
+    GroupJoined,
     HostCapacityChanged,
     HostRegistered,
     HostReleased,
@@ -95,7 +96,7 @@ def project(rows: Rows, seen: Seen) -> Rows:
             return Rows(hosts=_counted(rows, seen, message.host), operations=_led_to(rows, seen))
         case HostReported():
             return Rows(hosts=_host_reported(rows, seen, message))
-        case VmDesired() | ClaimTaken() | ClaimReleased():
+        case VmDesired() | ClaimTaken() | ClaimReleased() | GroupJoined():
             return Rows(operations=_led_to(rows, seen))
         case _:
             assert_never(message)

@@ -147,5 +147,5 @@ def _is_its_own(subject: str, about_it: About, envelope: Envelope, message: Mess
     except ValueError:
         return False
     # The rows need the id of what an event is about, and some messages leave it to their subject.
-    named = where.kind == "claim" or about_it != NOBODY
+    named = where.kind in {"claim", "group"} or about_it != NOBODY
     return named and in_place(where, message)

@@ -24,11 +24,11 @@ from events.spec import (
     live_fields,
     merged,
 )
-from events.values import Desired, Resources
+from events.values import Desired
 from events.vm import UP, PendingCommand, Verb, Vm, pending_changes, phase_of, reserved_by
 from services.scheduler.core.decision import Change, Decision, Scene
 from services.scheduler.core.end import ended, refuse
-from services.scheduler.core.place import tell_host
+from services.scheduler.core.place import lacks, tell_host
 
 STOPS: frozenset[Verb] = frozenset({"stop", "power_off"})
 
@@ -71,22 +71,16 @@ def _waiting_fields(vm: Vm) -> set[str]:
 
 def _restart(vm: Vm, command_id: CommandId, scene: Scene, grace_s: float) -> Decision:
     """Stop *vm*; when it is released it is placed anew, and takes over what waits for that."""
-    view = scene.host(vm.placement.host_id) if vm.placement is not None else None
-    needs = vm.spec.needs
-    if vm.made_disks and view is not None and not _has_room(view.host.free.plus(reserved_by(vm)), needs):
-        # Its disks may be there alone: it would go down and not come back.
-        facts = {"considered": 1, "vcpus": needs.vcpus, "memory_mib": needs.memory_mib}
-        return refuse(command_id, scene, Code.NO_HOST_FITS, facts)
+    # Where it has disks they may be there alone: it would go down and not come back.
+    lacking = lacks(vm, scene) if vm.made_disks else None
+    if lacking is not None:
+        return refuse(command_id, scene, Code.NO_HOST_FITS, lacking)
     pending = PendingCommand(command_id=command_id, verb="reboot", grace_s=grace_s, cold=True)
     kept = (one for one in vm.pending if one.verb == "update")
     stopping = vm.model_copy(
         update={"desired": Desired.STOPPED, "grace_s": grace_s, "pending": (*kept, pending)}
     )
     return _ask(vm, stopping, scene, command_id, VmActionRequested(vm=stopping, verb="reboot"))
-
-
-def _has_room(free: Resources, needs: Resources) -> bool:
-    return free.vcpus >= needs.vcpus and free.memory_mib >= needs.memory_mib
 
 
 def update(vm: Vm, command_id: CommandId, scene: Scene, patch: dict[str, object]) -> Decision:

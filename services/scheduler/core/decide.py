@@ -80,7 +80,7 @@ def _after(due: Decision, scene: Scene) -> Scene:
             case HostReleased() | HostReserved():
                 fleet = fleet.with_host(change.event.host)
             case _:
-                pass  # The word to the host: no decision reads it.
+                pass  # The word to the host, which no decision reads; what a placement leaves of its groups.
     return replace(scene, vm=vm, fleet=fleet)
 
 

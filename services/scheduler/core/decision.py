@@ -1,7 +1,7 @@
 """What a decision reads, and what it leaves."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Generic, TypeVar
 
 from events.events import Event
@@ -9,6 +9,7 @@ from events.facts import VmFact
 from events.ids import BEGINNING, CommandId, HostId, Seq, VmId
 from events.vm import Vm
 from services.scheduler.core.fleet import Fleet, HostView, Mask
+from services.scheduler.core.groups import Groups
 from services.scheduler.core.weights import Policy
 
 T = TypeVar("T")
@@ -37,6 +38,9 @@ class Scene:
     """Whose last word can be read; None: everybody's."""
     name_owner: Known[VmId]
     """Who holds the claim on the VM's name."""
+    groups: Groups
+    joined: Mapping[str, Known[VmId]] = field(default_factory=dict)
+    """Of each group, who was placed last: what a placement of another member is guarded by."""
     policy: Policy = Policy.BALANCED
 
     def host(self, host_id: HostId) -> HostView | None:

@@ -1,42 +1,17 @@
 """Say which hosts can take a VM, and of each other one what it lacks, with the numbers."""
 
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from functools import reduce
 
 import numpy as np
 
 from events.events import Refusal
-from events.ids import HostId
 from events.machine import Storage
-from events.spec import VmSpec
-from events.values import Resources
+from services.scheduler.core import wishes
 from services.scheduler.core.fleet import Fleet, HostView, Mask
-
-
-@dataclass(frozen=True)
-class Request:
-    """What is to be placed."""
-
-    spec: VmSpec
-    needs: Resources
-    only: HostId | None = None
-    """The one host that may be chosen."""
-    made_disks: frozenset[str] = frozenset()
-    """Disks that are there already: their storage is not asked for room."""
-    tried: frozenset[HostId] = frozenset()
-    """Hosts that have failed to start it in this operation."""
-
-    @property
-    def networks(self) -> Sequence[str]:
-        """The bridges that it needs."""
-        return sorted({nic.network for nic in self.spec.nics})
-
-    @property
-    def storages(self) -> Sequence[str]:
-        """The storages in which disks of it are to be made."""
-        return sorted({disk.storage for disk in self.spec.disks if disk.name not in self.made_disks})
+from services.scheduler.core.request import Request
+from services.scheduler.core.wishes import Says, all_of
 
 
 @dataclass(frozen=True)
@@ -46,12 +21,12 @@ class Filter:
     code: str
     passes: Callable[[Fleet, Request], Mask | None]
     """None: it refuses nobody."""
-    says: Callable[[HostView, Request], tuple[str, str]]
-    """What is needed, and what is there."""
+    says: Callable[[Fleet, int, Request], Says]
+    """Of the host in one row: what is needed, and what is there."""
 
 
 def _network(fleet: Fleet, request: Request) -> Mask | None:
-    return _all(fleet.column("network", name, _has_network(name)) for name in request.networks)
+    return all_of(fleet.column("network", name, _has_network(name)) for name in request.networks)
 
 
 def _has_network(name: str) -> Callable[[HostView], bool]:
@@ -65,7 +40,7 @@ def _networks(view: HostView) -> Sequence[str]:
 
 
 def _storage(fleet: Fleet, request: Request) -> Mask | None:
-    return _all(fleet.column("storage", name, _has_storage(name)) for name in request.storages)
+    return all_of(fleet.column("storage", name, _has_storage(name)) for name in request.storages)
 
 
 def _has_storage(name: str) -> Callable[[HostView], bool]:
@@ -90,38 +65,42 @@ FILTERS: Sequence[Filter] = (
     Filter(
         "tried",
         _tried,
-        lambda _, __: ("a host that has not failed to start it now", "it has failed to"),
+        lambda *_: ("a host that has not failed to start it now", "it has failed to"),
     ),
+    Filter("pinned", wishes.pinned, wishes.says_pinned),
+    Filter("label", wishes.label, wishes.says_label),
+    Filter("apart", wishes.apart, wishes.says_apart),
+    Filter("together", wishes.together, wishes.says_together),
     Filter(
         "network",
         _network,
-        lambda view, request: (_list(request.networks), _list(_networks(view))),
+        lambda fleet, row, request: (_list(request.networks), _list(_networks(fleet[row]))),
     ),
     Filter(
         "storage",
         _storage,
-        lambda view, request: (_list(request.storages), f"writable: {_list(_writable(view))}"),
+        lambda fleet, row, request: (_list(request.storages), f"writable: {_list(_writable(fleet[row]))}"),
     ),
     Filter(
         "memory",
         lambda fleet, request: fleet.free_memory >= request.needs.memory_mib,
-        lambda view, request: (
+        lambda fleet, row, request: (
             f"{request.needs.memory_mib} MiB",
-            f"{view.host.free.memory_mib} MiB free of {view.host.capacity.memory_mib}",
+            f"{fleet[row].host.free.memory_mib} MiB free of {fleet[row].host.capacity.memory_mib}",
         ),
     ),
     Filter(
         "vcpus",
         lambda fleet, request: fleet.free_vcpus >= request.needs.vcpus,
-        lambda view, request: (
+        lambda fleet, row, request: (
             f"{request.needs.vcpus} vCPUs",
-            f"{view.host.free.vcpus} vCPUs free of {view.host.capacity.vcpus}",
+            f"{fleet[row].host.free.vcpus} vCPUs free of {fleet[row].host.capacity.vcpus}",
         ),
     ),
 )
 """In the order in which they are asked: a host is refused by the first that it does not pass."""
 
-LIVENESS = Filter("liveness", lambda _, __: None, lambda _, __: ("a heartbeat", "none heard lately"))
+LIVENESS = Filter("liveness", lambda *_: None, lambda *_: ("a heartbeat", "none heard lately"))
 """Before all others; who is heard is no part of the fleet, but of the moment."""
 
 
@@ -155,14 +134,14 @@ class Candidates:
         """Say for up to *most* refused hosts, by name, what each lacks."""
         if not self._anybody_refused:
             return ()
-        rows: list[int] = np.flatnonzero(self.considered & ~self.fits).tolist()
-        ordered = sorted((fleet[row].host.name, fleet[row].host.host_id, row) for row in rows)
-        return tuple(self._refusal(fleet[row], row) for _, _, row in ordered[:most])
+        ordered = fleet.by_name
+        refused = ordered[(self.considered & ~self.fits)[ordered]]
+        return tuple(self._refusal(fleet, row) for row in refused[:most].tolist())
 
-    def _refusal(self, view: HostView, row: int) -> Refusal:
+    def _refusal(self, fleet: Fleet, row: int) -> Refusal:
         filter_ = next(one for one, passes in self.passed if not passes[row])
-        needs, has = filter_.says(view, self.request)
-        return Refusal(host=view.host.name, filter=filter_.code, needs=needs, has=has)
+        needs, has = filter_.says(fleet, row, self.request)
+        return Refusal(host=fleet[row].host.name, filter=filter_.code, needs=needs, has=has)
 
 
 def candidates(fleet: Fleet, request: Request, alive: Mask, readable: Mask | None = None) -> Candidates:
@@ -177,12 +156,6 @@ def candidates(fleet: Fleet, request: Request, alive: Mask, readable: Mask | Non
             fits &= passes
             passed.append((filter_, passes))
     return Candidates(request, fits, passed, considered)
-
-
-def _all(masks: Iterable[Mask]) -> Mask | None:
-    found: Iterator[Mask] = iter(masks)
-    first = next(found, None)
-    return reduce(np.logical_and, found, first) if first is not None else None
 
 
 def _list(names: Sequence[str]) -> str:

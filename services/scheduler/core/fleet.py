@@ -42,6 +42,7 @@ class Fleet:
         self._views: list[HostView] = []
         self._ids: list[HostId] = []
         self._columns: dict[tuple[str, str], Mask] = {}
+        self._by_name: Numbers | None = None
         self.free_vcpus: Numbers = np.zeros(0, np.int32)
         """Below zero where a capacity shrank under what is reserved."""
         self.free_memory: Numbers = np.zeros(0, np.int32)
@@ -80,6 +81,8 @@ class Fleet:
         row = self.row(host.host_id)
         if row is None:
             row = self._insert(host)
+        if self._views[row].host.name != host.name:
+            self._by_name = None
         self._views[row] = replace(self._views[row], host=host, seq=seq)
         self.per_vcpu[row] = 1 / max(1, host.capacity.vcpus)
         self.per_mib[row] = 1 / max(1, host.capacity.memory_mib)
@@ -107,6 +110,15 @@ class Fleet:
         return found
 
     @property
+    def by_name(self) -> Numbers:
+        """Give all rows in order of the hosts' names, as people look for them."""
+        if self._by_name is None:
+            rows = range(len(self._views))
+            ordered = sorted(rows, key=lambda row: (self._views[row].host.name, self._ids[row]))
+            self._by_name = np.array(ordered, np.int32)
+        return self._by_name
+
+    @property
     def everybody(self) -> Mask:
         """Give a yes for each host."""
         return self.column("", "", lambda _: True)
@@ -124,6 +136,7 @@ class Fleet:
         """Give this fleet as it will be when *host* is stored; this one stays as it is."""
         after = Fleet()
         after._views, after._ids, after._columns = list(self._views), self._ids, self._columns
+        after._by_name = self._by_name
         for name in ARRAYS:
             setattr(after, name, getattr(self, name).copy())
         row = self.row(host.host_id)
@@ -136,6 +149,7 @@ class Fleet:
         self._ids.insert(row, host.host_id)
         self._views.insert(row, HostView(host, BEGINNING))
         self._columns.clear()
+        self._by_name = None
         for name in ARRAYS:
             setattr(self, name, np.insert(getattr(self, name), row, 0))
         return row

@@ -1,19 +1,22 @@
 """Give a VM the right to run on a host, and write what that host shall do about it."""
 
+from dataclasses import replace
 from typing import Any
 
 from events import subjects
 from events.codes import Code
 from events.desired import Action, DesiredVm
-from events.events import HostReserved, VmDesired, VmPlaced
-from events.ids import CommandId, Generation, HostId
+from events.events import GroupJoined, HostReserved, VmDesired, VmPlaced
+from events.ids import CommandId, Generation, HostId, VmId
 from events.spec import RunOnce, with_fields
 from events.values import Desired, Placement
-from events.vm import ACTIONS, PendingCommand, Verb, Vm
-from services.scheduler.core.decision import Change, Decision, Scene
-from services.scheduler.core.filters import Candidates, Request, candidates
+from events.vm import ACTIONS, PendingCommand, Verb, Vm, reserved_by
+from services.scheduler.core.decision import Change, Decision, Known, Scene
+from services.scheduler.core.filters import Candidates, candidates
 from services.scheduler.core.fleet import HostView
+from services.scheduler.core.request import Request
 from services.scheduler.core.weights import best
+from services.scheduler.core.wishes import nearest
 
 REFUSALS_MAX = 100
 """Hosts whose refusals are written into one event: with thousands of hosts it would be too large to read."""
@@ -38,17 +41,13 @@ def place(
     Raises NoPlace.
     """
     assert vm.placement is None, "what was seen to have stopped is released first"
-    request = Request(
-        spec=vm.spec,
-        needs=vm.spec.needs,
-        only=_only(scene, once),
-        made_disks=frozenset(vm.made_disks),
-        tried=frozenset(failed.host_id for one in pending for failed in one.failures),
-    )
+    tried = frozenset(failed.host_id for one in pending for failed in one.failures)
+    request = _request(vm, scene, _only(scene, once), tried)
     found = candidates(scene.fleet, request, scene.alive, scene.readable)
     row = _at_home(vm, scene, found)
     if row is None:
-        row = best(scene.fleet, found.fits, request.needs, scene.policy)
+        fits = nearest(scene.fleet, found.fits, request)
+        row = best(scene.fleet, fits, request.needs, scene.policy)
     if row is None:
         raise NoPlace(Code.NO_HOST_FITS, _why(found, scene))
     chosen = scene.fleet[row]
@@ -66,6 +65,32 @@ def place(
         }
     )
     return _placed(placed, placement, scene, found, chosen)
+
+
+def lacks(vm: Vm, scene: Scene) -> dict[str, Any] | None:
+    """Say why the host of *vm* could not take it anew once it has stopped there; None: it could.
+
+    Its host is asked as one that answers: it is about to be told something.
+    """
+    view = scene.host(vm.placement.host_id) if vm.placement is not None else None
+    if view is None:
+        return None
+    freed = view.host.model_copy(update={"allocated": view.host.allocated.minus(reserved_by(vm))})
+    there = replace(scene, fleet=scene.fleet.with_host(freed))
+    found = candidates(there.fleet, _request(vm, there, view.host.host_id), there.fleet.everybody)
+    return None if found.fits.any() else _why(found, there)
+
+
+def _request(vm: Vm, scene: Scene, only: HostId | None, tried: frozenset[HostId] = frozenset()) -> Request:
+    groups = vm.spec.placement.groups
+    return Request(
+        spec=vm.spec,
+        needs=vm.spec.needs,
+        only=only,
+        made_disks=frozenset(vm.made_disks),
+        tried=tried,
+        others=[found for wish in groups if (found := scene.groups.others(vm.vm_id, wish))],
+    )
 
 
 def _only(scene: Scene, once: RunOnce | None) -> HostId | None:
@@ -108,13 +133,23 @@ def _placed(vm: Vm, placement: Placement, scene: Scene, found: Candidates, chose
     )
     reserved = HostReserved(host=host, vm_id=vm.vm_id, resources=needs)
     operation = vm.pending[0].command_id
+    groups = {subjects.group_ctl(wish.name): wish.name for wish in vm.spec.placement.groups}
+    joins = (
+        Change(ctl, GroupJoined(group=name, vm_id=vm.vm_id, host_id=placement.host_id), operation)
+        for ctl, name in groups.items()
+    )
     return Decision(
         (
             Change(subjects.vm_ctl(vm.vm_id), event, operation),
             Change(host_ctl, reserved, operation),
             tell_host(vm, operation),
+            *joins,
         ),
-        {subjects.vm_ctl(vm.vm_id): scene.vm.seq, host_ctl: chosen.seq},
+        {
+            subjects.vm_ctl(vm.vm_id): scene.vm.seq,
+            host_ctl: chosen.seq,
+            **{ctl: scene.joined.get(name, Known[VmId]()).seq for ctl, name in groups.items()},
+        },
     )
 
 

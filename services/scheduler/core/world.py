@@ -16,6 +16,7 @@ from events.events import (
     CommandEnded,
     CommandJoined,
     Event,
+    GroupJoined,
     HostCapacityChanged,
     HostRegistered,
     HostReleased,
@@ -41,10 +42,13 @@ from events.subjects import EventSubject
 from events.vm import Vm
 from services.scheduler.core.decision import Known, Scene
 from services.scheduler.core.fleet import Fleet, Mask
+from services.scheduler.core.groups import Groups
 from services.scheduler.core.weights import Policy
 
 K = TypeVar("K")
 T = TypeVar("T")
+
+_NO_VM = Known[Vm]()
 
 
 @dataclass
@@ -56,6 +60,11 @@ class World:
     claims: dict[str, Known[VmId]] = field(default_factory=dict)
     facts: dict[tuple[VmId, HostId], Known[VmFact]] = field(default_factory=dict)
     reports: dict[HostId, Known[HostReported]] = field(default_factory=dict)
+    joined: dict[str, Known[VmId]] = field(default_factory=dict)
+    """Of each group, who was placed last. It is never newer than what is known of the group's VMs."""
+
+    def __post_init__(self) -> None:
+        self.groups = Groups(self.fleet)
 
     def fold(self, subject: EventSubject, seq: Seq, message: Message) -> None:
         """Take in one event."""
@@ -74,13 +83,17 @@ class World:
                 | CommandJoined()
                 | CommandEnded()
             ):
-                _keep(self.vms, VmId(subject.uuid), Known(message.vm, seq))
+                before = self.vms.get(VmId(subject.uuid), _NO_VM).value
+                if _keep(self.vms, VmId(subject.uuid), Known(message.vm, seq)):
+                    self.groups.follow(before, message.vm)
             case HostRegistered() | HostCapacityChanged() | HostReserved() | HostReleased():
                 self._take_host(message.host, seq)
             case ClaimTaken():
                 _keep(self.claims, subject.id, Known(message.owner, seq))
             case ClaimReleased():
                 _keep(self.claims, subject.id, Known[VmId](None, seq))
+            case GroupJoined():
+                _keep(self.joined, message.group, Known(message.vm_id, seq))
             case HostReported():
                 if _keep(self.reports, message.host_id, Known(message, seq)):
                     self.fleet.report(message)
@@ -103,10 +116,23 @@ class World:
                 return _suppose(self.claims, subject.id, event.owner)
             case ClaimReleased():
                 return _suppose(self.claims, subject.id, None)
+            case GroupJoined():
+                return _suppose(self.joined, event.group, event.vm_id)
             case VmDesired() | HostReported() | RunFact():
                 return _nothing
             case _:
-                return _suppose(self.vms, VmId(subject.uuid), event.vm)
+                return self._suppose_vm(VmId(subject.uuid), event.vm)
+
+    def _suppose_vm(self, vm_id: VmId, vm: Vm | None) -> Callable[[], None]:
+        self.groups.follow(self.vms.get(vm_id, _NO_VM).value, vm)
+        take_back = _suppose(self.vms, vm_id, vm)
+
+        def undo() -> None:
+            supposed = self.vms.get(vm_id, _NO_VM).value
+            take_back()
+            self.groups.follow(supposed, self.vms.get(vm_id, _NO_VM).value)
+
+        return undo
 
     def _suppose_host(self, host: Host) -> Callable[[], None]:
         before = self.fleet.get(host.host_id)
@@ -138,6 +164,8 @@ class World:
             vm=vm,
             fact=fact.value if fact is not None else None,
             fleet=self.fleet,
+            groups=self.groups,
+            joined=self.joined,
             alive=alive,
             readable=readable,
             name_owner=self.claims.get(name_claim, Known()) if name_claim is not None else Known(),

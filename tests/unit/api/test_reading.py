@@ -155,8 +155,13 @@ async def test_a_host_shows_what_it_is_made_of_once_it_has_said_so(api: Api) -> 
     path = f"/hosts/{show_host(HOST)}"
     assert (await api.get(path)).json()["machine"] is None
     storage = Storage(name="default", path="x", problem="No such file or directory")
-    api.know(a_host().model_copy(update={"machine": MachineFacts(storages=(storage,), networks=("br0",))}))
+    api.know(
+        a_host().model_copy(
+            update={"machine": MachineFacts(storages=(storage,), networks=("br0",), labels=("ssd",))}
+        )
+    )
     machine = (await api.get(path)).json()["machine"]
+    assert machine["labels"] == ["ssd"]
     assert (machine["networks"], machine["processor"]) == (["br0"], None)
     assert machine["storages"][0]["problem"] == "No such file or directory"
 

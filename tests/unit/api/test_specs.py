@@ -8,13 +8,14 @@ from events import codec
 from events.codes import Code
 from events.commands import CreateVm, UpdateVm
 from events.ids import command_id
-from events.spec import Disk, DiskFormat, ErrorPolicy, Graphics, Nic, VmSpec
+from events.spec import Disk, DiskFormat, ErrorPolicy, Graphics, Nic, VmSpec, merged
 from events.values import VmPhase
 from events.views import OperationState
-from services.api.core.ids import show_vm
+from events.wishes import GroupWish, PlacementWishes, Rule
+from services.api.core.ids import show_host, show_vm
 from services.api.core.wanted import UpdateVmBody
 from tests.unit.api.conftest import Api
-from tests.unit.api.rows import VM, a_vm, an_operation
+from tests.unit.api.rows import HOST, VM, a_vm, an_operation
 from tests.unit.api.test_commands import WEB, refused
 
 PATH = f"/api/v1/vms/{show_vm(VM)}"
@@ -60,6 +61,61 @@ async def test_a_whole_spec_is_taken_as_it_is(api: Api) -> None:
     )
 
 
+WISHED: dict[str, Any] = {
+    "require_labels": ["rack=a", "ssd"],
+    "forbid_labels": ["gpu"],
+    "hosts": [show_host(HOST)],
+    "prefer_hosts": [],
+    "groups": [
+        {"name": "db", "rule": "apart", "hard": True},
+        {"name": "app", "rule": "together", "hard": False},
+    ],
+}
+WISHES = PlacementWishes(
+    require_labels=("rack=a", "ssd"),
+    forbid_labels=("gpu",),
+    hosts=(HOST,),
+    groups=(
+        GroupWish(name="db", rule=Rule.APART),
+        GroupWish(name="app", rule=Rule.TOGETHER, hard=False),
+    ),
+)
+
+
+async def test_wishes_are_taken_and_shown_in_the_same_form(api: Api) -> None:
+    assert (await api.post("/vms", json=WEB | {"placement": WISHED})).status_code == 202
+    command = codec.decode(api.commands.messages[-1].body)[1]
+    assert isinstance(command, CreateVm)
+    assert command.spec.placement == WISHES
+    row = a_vm()
+    api.know(row.model_copy(update={"spec": row.spec.model_copy(update={"placement": WISHES})}))
+    assert (await api.get(f"/vms/{show_vm(VM)}")).json()["spec"]["placement"] == WISHED
+
+
+async def test_of_wishes_a_change_replaces_what_it_names_and_null_is_nothing(api: Api) -> None:
+    row = a_vm()
+    api.know(row.model_copy(update={"spec": row.spec.model_copy(update={"placement": WISHES})}))
+    sent = {"placement": {"hosts": None, "forbid_labels": ["slow"]}}
+    assert (await api.http.patch(PATH, json=sent)).status_code == 202
+    command = codec.decode(api.commands.messages[-1].body)[1]
+    assert isinstance(command, UpdateVm)
+    assert command.patch == {"placement": {"hosts": [], "forbid_labels": ["slow"]}}
+    after = merged(row.spec.model_copy(update={"placement": WISHES}), command.patch).placement
+    assert after == WISHES.model_copy(update={"hosts": (), "forbid_labels": ("slow",)})
+    assert (await api.http.patch(PATH, json={"placement": None})).status_code == 202
+    command = codec.decode(api.commands.messages[-1].body)[1]
+    assert isinstance(command, UpdateVm)
+    assert merged(row.spec.model_copy(update={"placement": WISHES}), command.patch) == row.spec
+
+
+async def test_a_change_that_contradicts_what_is_wished_is_refused(api: Api) -> None:
+    row = a_vm()
+    api.know(row.model_copy(update={"spec": row.spec.model_copy(update={"placement": WISHES})}))
+    answer = await api.http.patch(PATH, json={"placement": {"forbid_labels": ["rack"]}})
+    refused(answer, 422, Code.INVALID_SPEC)
+    assert answer.json()["detail"] == "placement: label 'rack=a' is required and forbidden"
+
+
 WRONG = [
     ({"disks": [{"name": "d", "size_mib": 1, "colour": "red"}]}, "/disks/0/colour", "there is no such field"),
     ({"disks": [{"name": "d", "size_mib": "1"}]}, "/disks/0/size_mib", "should be a valid integer"),
@@ -69,6 +125,11 @@ WRONG = [
     ({"disks": {"name": "d", "size_mib": 1}}, "/disks", "should be a valid tuple"),
     ({"nics": [{"network": "br0"}, {"network": "a bridge"}]}, "/nics/1/network", "use 1 to 15 letters"),
     ({"nics": [{"network": "br0", "mac": "53:54:00:12:34:56"}]}, "/nics/0/mac", "use six pairs"),
+    ({"placement": {"require_labels": ["SSD"]}}, "/placement/require_labels/0", "write NAME or NAME=VALUE"),
+    ({"placement": {"hosts": ["rack-1"]}}, "/placement/hosts/0", "write a host's id"),
+    ({"placement": {"groups": [{"name": "db"}]}}, "/placement/groups/0/rule", "is needed"),
+    ({"placement": {"groups": [{"name": "db", "rule": "near"}]}}, "/placement/groups/0/rule", "should be"),
+    ({"placement": {"label": "a"}}, "/placement/label", "there is no such field"),
     ({"graphics": "spice"}, "/graphics", "should be 'none' or 'vnc'"),
     ({"machine": "a b"}, "/machine", "use 1 to 64 letters"),
     ({"persistent": 1}, "/persistent", "should be a valid boolean"),

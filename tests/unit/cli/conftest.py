@@ -39,6 +39,13 @@ def spec(name: str = "web-01", **more: Any) -> Json:
         "on_io_error": "auto_resume",
         "agent_wait_s": 120.0,
         "priority": 50,
+        "placement": {
+            "require_labels": [],
+            "forbid_labels": [],
+            "hosts": [],
+            "prefer_hosts": [],
+            "groups": [],
+        },
         **more,
     }
 

@@ -107,6 +107,7 @@ def test_a_host_shows_what_it_is_made_of(roost: Roost, server: Server) -> None:
             storage | {"name": "nfs", "problem": "no answer within 5 s"},
         ],
         "networks": ["br0", "br1"],
+        "labels": ["rack=a", "ssd"],
         "foreign": [{"uuid": "u", "name": "theirs", "state": "running"}],
         "foreign_total": 3,
     }
@@ -119,6 +120,7 @@ def test_a_host_shows_what_it_is_made_of(roost: Roost, server: Server) -> None:
     assert not any("1.0 GiB:" in line for line in lines)
     assert "Storage default: /disks: 1 GiB free of 2 GiB, read-only" in lines
     assert "Storage nfs: /disks: no answer within 5 s" in lines
+    assert "Labels: rack=a, ssd" in lines
     assert "Networks: br0, br1" in lines
     assert "Not roost's: theirs (running), and 2 more" in lines
 

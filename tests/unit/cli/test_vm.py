@@ -6,7 +6,7 @@ import pytest
 
 from services.cli.core import devices
 from services.cli.core.exits import Exit
-from tests.unit.cli.conftest import OP, VM, Json, Roost, Server, effective, operation, problem, spec, vm
+from tests.unit.cli.conftest import HOST, OP, VM, Json, Roost, Server, effective, operation, problem, spec, vm
 
 SHOW = f"GET /vms/{VM}"
 
@@ -136,6 +136,58 @@ def test_an_update_with_nothing_to_change_says_so_and_no_more(roost: Roost, serv
     said = roost("vm", "update", VM, "--cpus", "2")
     assert said.err.endswith("the VM is as it was asked to be already; nothing was changed\n")
     assert not server.asked(SHOW)
+
+
+def test_wishes_are_sent_with_the_ids_of_the_hosts_that_were_named(roost: Roost, server: Server) -> None:
+    line = (
+        "--require-label ssd --require-label rack=a --forbid-label gpu --on-host host-1"
+        " --apart db --rather-together app"
+    )
+    assert roost("vm", "create", "web-03", "--image", "tiny", *line.split()).code == Exit.OK
+    ((_, _, _, body),) = server.asked("POST /vms")
+    assert body["placement"] == {
+        "require_labels": ["ssd", "rack=a"],
+        "forbid_labels": ["gpu"],
+        "hosts": [HOST],
+        "groups": [
+            {"name": "db", "rule": "apart", "hard": True},
+            {"name": "app", "rule": "together", "hard": False},
+        ],
+    }
+    assert roost("vm", "create", "web-03", "--image", "tiny", "--on-host", "host-9").code == Exit.NOT_FOUND
+
+
+def test_an_update_replaces_the_wishes_that_it_names_or_all(roost: Roost, server: Server) -> None:
+    server.answers[SHOW] = (200, vm(pending_changes=["placement"], allowed_verbs=["reboot"]))
+    said = roost("vm", "update", VM, "--prefer-host", HOST)
+    assert "with its next start:  wishes; to have it now: roost vm reboot web-01" in said.err
+    roost("vm", "update", VM, "--no-wishes", "--rather-apart", "db")
+    bodies = [body["placement"] for _, _, _, body in server.asked(f"PATCH /vms/{VM}")]
+    soft = [{"name": "db", "rule": "apart", "hard": False}]
+    nothing = dict.fromkeys(("require_labels", "forbid_labels", "hosts", "prefer_hosts"))
+    assert bodies == [{"prefer_hosts": [HOST]}, {**nothing, "groups": soft}]
+
+
+def test_wishes_are_shown_with_the_names_of_hosts(roost: Roost, server: Server) -> None:
+    gone = "host_55555555-5555-4555-8555-555555555555"
+    wishes = {
+        "require_labels": ["rack=a", "ssd"],
+        "forbid_labels": ["gpu"],
+        "hosts": [HOST, gone],
+        "prefer_hosts": [],
+        "groups": [
+            {"name": "db", "rule": "apart", "hard": True},
+            {"name": "app", "rule": "together", "hard": False},
+        ],
+    }
+    server.answers[SHOW] = (200, vm(spec=spec(placement=wishes)))
+    assert [" ".join(line.split()) for line in shown(roost)["Wish"]] == [
+        "with label rack=a, ssd",
+        "without label gpu",
+        f"only on host-1, {gone}",
+        "apart group db",
+        "rather together group app",
+    ]
 
 
 def shown(roost: Roost, *options: str) -> dict[str, list[str]]:

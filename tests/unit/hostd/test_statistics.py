@@ -81,11 +81,16 @@ async def test_the_machine_is_what_hypervisor_kernel_and_folders_say(tmp_path: P
 
     folders = {"fast": tmp_path, "away": tmp_path / "away"}
     watch = MachineWatch(
-        machine=machine, report=report, storages=folders, kernel=lambda: MachineFacts(networks=("br0",))
+        machine=machine,
+        report=report,
+        storages=folders,
+        labels=("rack=a", "ssd"),
+        kernel=lambda: MachineFacts(networks=("br0",)),
     )
     await watch.look()
     (found,) = reported
     assert (found.facts.foreign_total, found.facts.networks) == (1, ("br0",))
+    assert found.facts.labels == ("rack=a", "ssd")
     assert [(one.name, one.writable) for one in found.facts.storages] == [("away", False), ("fast", True)]
 
 

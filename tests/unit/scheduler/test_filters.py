@@ -6,8 +6,9 @@ import pytest
 from events.ids import HostId, Seq
 from events.machine import MachineFacts, Storage
 from events.spec import Disk, Nic, VmSpec
-from services.scheduler.core.filters import Candidates, Request, candidates
+from services.scheduler.core.filters import Candidates, candidates
 from services.scheduler.core.fleet import COLUMNS_MAX, Fleet
+from services.scheduler.core.request import Request
 from tests.support.builders import HOST, OTHER_HOST, a_host, report, spec
 
 NICS = spec().model_copy(update={"nics": (Nic(network="br1"), Nic(network="br0"))})
