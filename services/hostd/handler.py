@@ -2,7 +2,7 @@
 
 import asyncio
 from collections import deque
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping
 from contextlib import suppress
 from datetime import datetime, timedelta
 from pathlib import Path
@@ -70,7 +70,6 @@ class Daemon:
         journal: Journal,
         creates_at_once: int,
         storages: Mapping[str, Path],
-        labels: Sequence[str],
         kernel: Callable[[], MachineFacts],
         clock: Clock,
         new_id: Callable[[], UUID],
@@ -108,7 +107,6 @@ class Daemon:
             machine=hypervisor.machine,
             report=self._reporter.report_host,
             storages=storages,
-            labels=labels,
             kernel=kernel,
         )
         self._statistics = Statistics(host_id=host_id, source=hypervisor, signals=signals, clock=clock)

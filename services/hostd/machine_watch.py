@@ -55,13 +55,11 @@ class MachineWatch:
         machine: Callable[[], Awaitable[Machine]],
         report: Callable[[Machine], Awaitable[None]],
         storages: Mapping[str, Path],
-        labels: Sequence[str],
         kernel: Callable[[], MachineFacts] = kernel_facts,
     ) -> None:
         self._machine = machine
         self._report = report
         self._folders: Sequence[Folder] = [Folder(name, path) for name, path in sorted(storages.items())]
-        self._labels = tuple(labels)
         self._kernel = kernel
         self._files = Workers("machine", 1)
         self._said = MachineFacts()
@@ -89,7 +87,7 @@ class MachineWatch:
                 "hugepages": kernel.hugepages,
                 "networks": kernel.networks,
                 "storages": tuple(storages),
-                "labels": self._labels,
+                "labels": kernel.labels,
             }
         )
         self._said = steadied(self._said, found)

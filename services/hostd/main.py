@@ -3,7 +3,7 @@
 import argparse
 import os
 import sys
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from contextlib import AsyncExitStack
 from functools import partial
 from pathlib import Path
@@ -55,7 +55,6 @@ async def _run_host(
     hypervisor: Hypervisor,
     creates_at_once: int,
     storages: Mapping[str, Path],
-    labels: Sequence[str],
     kernel: Callable[[], MachineFacts],
 ) -> None:
     """Connect one host's shell and start its tasks."""
@@ -77,7 +76,6 @@ async def _run_host(
         journal=journal,
         creates_at_once=creates_at_once,
         storages=storages,
-        labels=labels,
         kernel=kernel,
         clock=SystemClock(),
         new_id=random_id,
@@ -138,8 +136,7 @@ def _main_libvirt(health: Health) -> None:
             ),
             creates_at_once=settings.creates_at_once,
             storages=settings.storages,
-            labels=settings.labels,
-            kernel=kernel_facts,
+            kernel=lambda: kernel_facts().model_copy(update={"labels": settings.labels}),
         )
 
     run_service(NAME, build, health, settings.health_port)
@@ -164,8 +161,7 @@ def _main_simulated(health: Health, count: int) -> None:
                 hypervisor=SimulatedHypervisor(state / "guests", SystemClock()),
                 creates_at_once=CREATES_AT_ONCE,
                 storages={},
-                labels=settings.labels,
-                kernel=MachineFacts,
+                kernel=partial(MachineFacts, labels=settings.labels),
             )
 
     run_service(NAME, build, health, settings.health_port)

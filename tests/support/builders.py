@@ -23,6 +23,7 @@ from events.ids import CommandId, EventId, Generation, HostId, VmId, new_vm_id
 from events.spec import VmSpec
 from events.values import Desired, Placement, Resources, Versions
 from events.vm import PendingCommand, Vm
+from events.wishes import GroupWish, PlacementWishes, Rule
 from infra.eventlog.port import Write
 from infra.runtime.ids import random_id
 
@@ -48,6 +49,20 @@ VM, HOST, OTHER_HOST = vm_id(0), host_id(1), host_id(2)
 
 def spec(name: str = "web", vcpus: int = 2, memory_mib: int = 512) -> VmSpec:
     return VmSpec(name=name, vcpus=vcpus, memory_mib=memory_mib, image="tiny")
+
+
+def wishing(wanted: VmSpec, *groups: GroupWish, **wishes: tuple[str, ...] | tuple[HostId, ...]) -> VmSpec:
+    """*wanted*, with these groups and other wishes."""
+    placed = PlacementWishes.model_validate({**wishes, "groups": groups})
+    return wanted.model_copy(update={"placement": placed})
+
+
+def apart(name: str = "db", *, hard: bool = True) -> GroupWish:
+    return GroupWish(name=name, rule=Rule.APART, hard=hard)
+
+
+def together(name: str = "db", *, hard: bool = True) -> GroupWish:
+    return GroupWish(name=name, rule=Rule.TOGETHER, hard=hard)
 
 
 def placement(host: HostId = HOST, generation: int = 1) -> Placement:

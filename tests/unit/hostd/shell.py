@@ -186,7 +186,6 @@ class Shell:
             journal=wrap("journal", journal),
             creates_at_once=self.creates_at_once,
             storages={},
-            labels=(),
             kernel=MachineFacts,
             clock=SystemClock(),
             new_id=random_id,

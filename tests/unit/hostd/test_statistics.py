@@ -84,8 +84,7 @@ async def test_the_machine_is_what_hypervisor_kernel_and_folders_say(tmp_path: P
         machine=machine,
         report=report,
         storages=folders,
-        labels=("rack=a", "ssd"),
-        kernel=lambda: MachineFacts(networks=("br0",)),
+        kernel=lambda: MachineFacts(networks=("br0",), labels=("rack=a", "ssd")),
     )
     await watch.look()
     (found,) = reported

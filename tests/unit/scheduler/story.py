@@ -13,6 +13,7 @@ from events.vm import Vm
 from services.scheduler.core.decide import decide
 from services.scheduler.core.decision import NOTHING, Decision, Scene
 from services.scheduler.core.settle import settle
+from services.scheduler.core.weights import Policy
 from services.scheduler.core.world import World
 from tests.support.builders import VM, command_id
 
@@ -25,6 +26,7 @@ class Story:
     stored: list[tuple[str, Event]] = field(default_factory=list)
     silent: frozenset[HostId] = frozenset()
     last: Decision = NOTHING
+    policy: Policy = Policy.BALANCED
 
     def store(self, subject: str, event: Event) -> None:
         """Put one event in the log."""
@@ -81,7 +83,7 @@ class Story:
         vm = known.value if known is not None else None
         name = command.spec.name if isinstance(command, CreateVm) else vm.spec.name if vm else "no-name"
         claim = subjects.parse_event(subjects.name_claim(name)).id
-        return self.world.scene(vm_id, claim, ~self.world.fleet.mask(self.silent))
+        return self.world.scene(vm_id, claim, ~self.world.fleet.mask(self.silent), policy=self.policy)
 
     def pending(self, vm_id: VmId = VM) -> list[CommandId]:
         """The commands that wait on a VM."""
