@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 from nats.aio.client import Client
 
+from events.ids import HostId
 from infra.deploy.accounts import accounts, server_config
 from infra.deploy.identities import SERVICES, ensure_identity, seed_file
 from infra.deploy.streams import ensure_streams, streams
@@ -29,11 +30,11 @@ GIB = 1024**3
 class NatsCluster:
     """A cluster with the accounts that roost has; each node keeps its ports and its data through a kill."""
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, hosts: Sequence[HostId] = HOSTS) -> None:
         self.keys = folder / "keys"
         services = {name: ensure_identity(self.keys, name) for name in SERVICES}
-        hosts = {host: ensure_identity(self.keys, f"host-{host}") for host in HOSTS}
-        self._accounts = accounts(services, hosts)
+        keys = {host: ensure_identity(self.keys, f"host-{host}") for host in hosts}
+        self._accounts = accounts(services, keys)
         self._folder = folder
         self.ports = [free_port() for _ in range(NODES)]
         self._routes = [free_port() for _ in range(NODES)]
@@ -42,6 +43,11 @@ class NatsCluster:
     @property
     def names(self) -> Sequence[str]:
         return [f"n{number}" for number in range(NODES)]
+
+    @property
+    def url(self) -> str:
+        """Any of them."""
+        return ",".join(f"nats://127.0.0.1:{port}" for port in self.ports)
 
     def start(self, name: str) -> None:
         """Start one node; it may have to find the others before it serves."""

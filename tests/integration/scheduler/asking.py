@@ -21,11 +21,16 @@ MANIFEST = '{"kernel": "vmlinuz", "initrd": "initrd.img", "cmdline": "quiet"}'
 @asynccontextmanager
 async def a_fleet_with_images(nats: NatsServer, folder: Path) -> AsyncIterator[Fleet]:
     """Give two simulated hosts, not yet running, and an image for their VMs."""
+    make_image(folder)
+    async with a_fleet(nats, folder, 2) as fleet:
+        yield fleet
+
+
+def make_image(folder: Path) -> None:
+    """Lay out an image that a simulated host can find."""
     (folder / "images" / "tiny").mkdir(parents=True)
     for name, text in (("vmlinuz", "x"), ("initrd.img", "x"), ("image.json", MANIFEST)):
         (folder / "images" / "tiny" / name).write_text(text)
-    async with a_fleet(nats, folder, 2) as fleet:
-        yield fleet
 
 
 async def ask(fleet: Fleet, id_: CommandId, command: Command) -> CommandId:
