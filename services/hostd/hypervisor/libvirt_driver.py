@@ -18,7 +18,7 @@ from events.statistics import VmStatistics
 from infra.runtime.errors import Unavailable
 from infra.runtime.workers import Overdue, Workers
 from services.hostd.core.domain import Domain, DomainState, Happening
-from services.hostd.hypervisor.blueprint import FindImage, Platform
+from services.hostd.hypervisor.blueprint import Blueprint, FindImage, Platform
 from services.hostd.hypervisor.connections import Connections
 from services.hostd.hypervisor.disks import MAKE_TIMEOUT_S, remove_folders
 from services.hostd.hypervisor.happenings import Echoes, listen
@@ -27,7 +27,7 @@ from services.hostd.hypervisor.libvirt_machine import machine
 from services.hostd.hypervisor.libvirt_statistics import LibvirtStatistics
 from services.hostd.hypervisor.looks import Looks, is_active, lookup, undefine
 from services.hostd.hypervisor.port import Changed, HypervisorRefused, Machine, NoAnswer, Started
-from services.hostd.hypervisor.starts import Plan, Starts
+from services.hostd.hypervisor.starts import Starts
 
 CALL_TIMEOUT_S = 10.0
 START_TIMEOUT_S = 60.0
@@ -73,7 +73,7 @@ class LibvirtHypervisor:
         self._looks = Looks()
         self._echoes = Echoes()
         self._starts = Starts(self._connections, self._looks, platform, find_image)
-        self._ahead: dict[VmId, tuple[float, Plan]] = {}
+        self._ahead: dict[VmId, tuple[float, Blueprint]] = {}
         self._overdue: dict[tuple[VmId, str], Future[Any]] = {}
         self._loop = asyncio.get_running_loop()
         self._changed: Changed = lambda _vm_id, _happening: None
@@ -95,7 +95,7 @@ class LibvirtHypervisor:
     async def prepare(self, desired: DesiredVm) -> None:
         self._refuse_starting(desired.vm_id)
         drawn = await self._draw(desired)
-        if isinstance(drawn, Plan):
+        if isinstance(drawn, Blueprint):
             self._ahead[desired.vm_id] = self._loop.time(), drawn
 
     async def start(self, desired: DesiredVm) -> Started:
@@ -108,10 +108,10 @@ class LibvirtHypervisor:
             await self._about(vm_id, MAKE_TIMEOUT_S, self._starts.make_disks, drawn)
         return await self._about(vm_id, START_TIMEOUT_S, self._starts.create, drawn)
 
-    async def _draw(self, desired: DesiredVm) -> Plan | Started:
+    async def _draw(self, desired: DesiredVm) -> Blueprint | Started:
         return await self._about(desired.vm_id, self._call_timeout_s, self._starts.prepare, desired)
 
-    def _drawn_ahead(self, desired: DesiredVm) -> Plan | None:
+    def _drawn_ahead(self, desired: DesiredVm) -> Blueprint | None:
         """Give what was checked just now for this very start. Older, it would be checks of another world."""
         at, drawn = self._ahead.pop(desired.vm_id, (0.0, None))
         fresh = self._loop.time() - at <= AHEAD_S

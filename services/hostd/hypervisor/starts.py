@@ -2,8 +2,6 @@
 
 import contextlib
 import time
-from collections.abc import Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +13,7 @@ from events.effective import FailureCode, Step
 from events.values import MESSAGE_MAX, Desired
 from services.hostd.core.domain import DomainState
 from services.hostd.hypervisor.blueprint import (
-    DiskFile,
+    Blueprint,
     Draughtsman,
     FindImage,
     Platform,
@@ -34,15 +32,6 @@ from services.hostd.hypervisor.port import HypervisorRefused, Started, StartRefu
 _GONE = {libvirt.VIR_ERR_NO_DOMAIN}
 
 
-@dataclass(frozen=True)
-class Plan:
-    """A start that was checked: what libvirt is to be told, and what to make before."""
-
-    desired: DesiredVm
-    disks: Sequence[DiskFile]
-    xml: str
-
-
 class Starts:
     """The blocking half of `start`: each method runs on a thread of its own deadline."""
 
@@ -55,7 +44,7 @@ class Starts:
         self._find_image = find_image
         self._hosts = Hosts(platform.domain_type)
 
-    def prepare(self, desired: DesiredVm) -> Plan | Started:
+    def prepare(self, desired: DesiredVm) -> Blueprint | Started:
         """Check everything and make nothing; ours of this generation and running: describe it."""
         connection = self._connections.mine()
         found = lookup(connection, desired.vm_id)
@@ -68,20 +57,21 @@ class Starts:
         failures = [*draughtsman.failures, *check(blueprint, host)]
         if failures:
             raise StartRefused(failures)
-        return Plan(desired, blueprint.disks, domain_xml(blueprint, self._platform))
+        return blueprint
 
-    def make_disks(self, plan: Plan) -> None:
+    def make_disks(self, blueprint: Blueprint) -> None:
         """Make the files of the disks that are not there; refused, say which are there all the same."""
         try:
-            for disk in plan.disks:
+            for disk in blueprint.disks:
                 make_disk(disk)
         except StartRefused as err:
-            there = [disk.name for disk in plan.disks if disk.path.exists()]
+            there = [disk.name for disk in blueprint.disks if disk.path.exists()]
             raise StartRefused(err.failures, disks=there) from err
 
-    def create(self, plan: Plan) -> Started:
+    def create(self, blueprint: Blueprint) -> Started:
         """Have libvirt start QEMU; refused, it leaves no definition behind."""
-        connection, desired = self._connections.mine(), plan.desired
+        connection, desired = self._connections.mine(), blueprint.desired
+        xml = domain_xml(blueprint, self._platform)
         stale = lookup(connection, desired.vm_id)
         if stale is not None:
             undefine(stale)
@@ -90,14 +80,14 @@ class Starts:
         logger.info("domain_create")
         began = time.monotonic()
         try:
-            domain = self._create(connection, desired, plan.xml)
+            domain = self._create(connection, desired, xml)
         except libvirt.libvirtError as err:
             if self._connections.broke(err):
                 raise
             self._looks.forget(desired.vm_id)
             message = err.get_error_message() or str(err)
             wrong = failure(Step.START, FailureCode.HYPERVISOR, message)
-            made = [disk.name for disk in plan.disks]
+            made = [disk.name for disk in blueprint.disks]
             raise StartRefused([wrong], log.grown(), made) from err
         logger.info("domain_created", ms=round((time.monotonic() - began) * 1000, 2))
         return _described(domain)
