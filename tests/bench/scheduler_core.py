@@ -11,10 +11,11 @@ import numpy as np
 from events.commands import StartVm
 from events.events import HostReserved
 from events.host import Host
-from events.ids import CommandId, HostId, Seq, VmId
+from events.ids import CommandId, Generation, HostId, Seq, VmId
 from events.spec import VmSpec
-from events.values import Desired, Resources
+from events.values import Desired, Placement, Resources
 from events.vm import Vm
+from events.wishes import GroupWish, PlacementWishes, Rule
 from services.scheduler.core.decide import decide
 from services.scheduler.core.decision import Known, Scene
 from services.scheduler.core.filters import candidates
@@ -22,6 +23,7 @@ from services.scheduler.core.fleet import Fleet
 from services.scheduler.core.groups import Groups
 from services.scheduler.core.request import Request
 from services.scheduler.core.weights import Policy, best
+from services.scheduler.core.wishes import nearest
 from tests.bench.result import Result, spread
 
 SIZES = {100: None, 1000: 10_000.0, 10_000: 5_000.0, 100_000: None}
@@ -29,6 +31,8 @@ SIZES = {100: None, 1000: 10_000.0, 10_000: 5_000.0, 100_000: None}
 HOST_VCPUS, HOST_MIB, GUESTS = 256, 262_144, 10
 SHAPES = [(1, 2048), (2, 4096), (2, 8192), (4, 8192), (4, 16384), (8, 16384), (8, 32768)]
 RUNS, RUN_S = 3, 1.0
+APART_SIZES, GROUPS = (1000, 10_000), 2 * GUESTS
+"""Each host has a VM of every other group, so that half of the fleet is refused to any."""
 
 
 def measure() -> Sequence[Result]:
@@ -48,7 +52,39 @@ def measure() -> Sequence[Result]:
                 more_is_better=True,
             )
         )
+        if size in APART_SIZES:
+            results.append(_apart(fleet, size, statistics.median(rates)))
     return results
+
+
+def _apart(fleet: Fleet, size: int, plain: float) -> Result:
+    """The same with required anti-affinity; half of the plain rate is aimed at."""
+    groups = Groups(fleet)
+    for row, view in enumerate(fleet):
+        for guest in range(GUESTS):
+            groups.follow(None, _member(row * GUESTS + guest, (2 * guest + row) % GROUPS, view.host.host_id))
+    rates = [_rate(partial(_choose_apart, fleet, groups)) for _ in range(RUNS)]
+    rate = statistics.median(rates)
+    return Result(
+        f"scheduler.core_antiaffinity_per_s_{size}",
+        round(rate),
+        "1/s",
+        round(plain / 2),
+        {**spread(rates), "to_plain": round(rate / plain, 2)},
+        more_is_better=True,
+    )
+
+
+def _member(number: int, group: int, host_id: HostId | None) -> Vm:
+    apart = PlacementWishes(groups=(GroupWish(name=f"g{group}", rule=Rule.APART),))
+    vm = VMS[number % len(VMS)]
+    return vm.model_copy(
+        update={
+            "vm_id": VmId(UUID(int=number)),
+            "spec": vm.spec.model_copy(update={"placement": apart}),
+            "placement": None if host_id is None else Placement(host_id=host_id, generation=Generation(1)),
+        }
+    )
 
 
 def _a_fleet(size: int) -> Fleet:
@@ -83,6 +119,9 @@ def _rate(place: Callable[[int], None]) -> float:
     return number / spent
 
 
+STRANGERS = [_member(2**60 + group, group, None) for group in range(GROUPS)]
+
+
 def _choose(fleet: Fleet, number: int) -> None:
     """Ask every filter and weight of the default policy, take the room on the best host, and give it back."""
     spec = VMS[number % len(VMS)].spec
@@ -91,6 +130,22 @@ def _choose(fleet: Fleet, number: int) -> None:
     row = best(fleet, found.fits, needs, Policy.BALANCED)
     assert row is not None
     _taken_and_given_back(fleet, fleet[row].host)
+
+
+def _choose_apart(fleet: Fleet, groups: Groups, number: int) -> None:
+    """The same for a member of a group, which is one of those on the host until it is given back."""
+    vm = STRANGERS[number % len(STRANGERS)]
+    (wish,), needs = vm.spec.placement.groups, vm.spec.needs
+    others = groups.others(vm.vm_id, wish)
+    request = Request(spec=vm.spec, needs=needs, others=[others] if others is not None else [])
+    found = candidates(fleet, request, np.ones(len(fleet), np.bool_))
+    row = best(fleet, nearest(fleet, found.fits, request), needs, Policy.BALANCED)
+    assert row is not None
+    host = fleet[row].host
+    placed = vm.model_copy(update={"placement": Placement(host_id=host.host_id, generation=Generation(1))})
+    groups.follow(vm, placed)
+    _taken_and_given_back(fleet, host)
+    groups.follow(placed, vm)
 
 
 def _decide(fleet: Fleet, number: int) -> None:
