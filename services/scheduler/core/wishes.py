@@ -30,6 +30,8 @@ def says_pinned(fleet: Fleet, row: int, request: Request) -> Says:
 def label(fleet: Fleet, request: Request) -> Mask | None:
     """Leave the hosts that carry every label that is required, and none that is forbidden."""
     wishes = request.spec.placement
+    if not (wishes.require_labels or wishes.forbid_labels):
+        return None  # Most wish nothing, and a filter that is asked for nothing costs nothing.
     required = (fleet.column("label", name, _carries(name)) for name in wishes.require_labels)
     allowed = (~fleet.column("label", name, _carries(name)) for name in wishes.forbid_labels)
     return all_of((*required, *allowed))
@@ -44,7 +46,7 @@ def says_label(fleet: Fleet, row: int, request: Request) -> Says:
 
 def apart(_: Fleet, request: Request) -> Mask | None:
     """Leave hosts without others of its groups: any, or those that were promised to be alone."""
-    return all_of(passes for _, passes in _apart(request))
+    return all_of(passes for _, passes in _apart(request)) if request.others else None
 
 
 def says_apart(_: Fleet, row: int, request: Request) -> Says:
@@ -55,7 +57,7 @@ def says_apart(_: Fleet, row: int, request: Request) -> Says:
 
 def together(_: Fleet, request: Request) -> Mask | None:
     """Leave the one host that has all others of its groups, where one of them or the VM itself is tied so."""
-    return all_of(passes for _, passes in _together(request))
+    return all_of(passes for _, passes in _together(request)) if request.others else None
 
 
 def says_together(_: Fleet, row: int, request: Request) -> Says:
