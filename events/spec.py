@@ -8,7 +8,7 @@ from pydantic import Field, StringConstraints, model_validator
 
 from events.ids import HostId
 from events.values import Name, Resources, Value
-from events.wishes import PlacementWishes
+from events.wishes import NOTHING_WISHED, PlacementWishes
 
 MEMORY_MIB_MIN, MEMORY_MIB_MAX = 32, 16 * 1024 * 1024
 VCPUS_MAX = 710  # QEMU's own limit for q35 in the oldest release that we run on
@@ -108,7 +108,9 @@ class VmSpec(Value):
     """How long after its boot a guest counts as running although its agent has not answered."""
     priority: int = Field(default=50, ge=0, le=PRIORITY_MAX)
     """Who starts first where several wait for the same host: the higher."""
-    placement: PlacementWishes = PlacementWishes()
+    placement: PlacementWishes = Field(
+        default=NOTHING_WISHED, exclude_if=lambda wishes: wishes == NOTHING_WISHED
+    )
     """Where it may start; what runs was placed by the wishes of then."""
 
     @property

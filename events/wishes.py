@@ -56,6 +56,9 @@ class PlacementWishes(Value):
         return self
 
 
+NOTHING_WISHED = PlacementWishes()
+
+
 def carries(labels: Iterable[str], wanted: str) -> bool:
     """Tell whether *wanted* is among *labels*: with its value, or with any where it names none."""
     return any(label == wanted or label.partition("=")[0] == wanted for label in labels)

@@ -23,7 +23,15 @@ from events.spec import (
 )
 from events.values import GRACE_S_MAX, Name
 from events.views import VmView
-from events.wishes import GROUPS_MAX, WISHED_HOSTS_MAX, WISHED_LABELS_MAX, GroupWish, PlacementWishes, Rule
+from events.wishes import (
+    GROUPS_MAX,
+    NOTHING_WISHED,
+    WISHED_HOSTS_MAX,
+    WISHED_LABELS_MAX,
+    GroupWish,
+    PlacementWishes,
+    Rule,
+)
 from services.api.core.faults import faults, summary
 from services.api.core.ids import HostIdIn
 from services.api.core.problems import Problem
@@ -155,7 +163,7 @@ class RebootVmBody(_In):
 
 _DEFAULTS = VmSpec(name="any", vcpus=1, memory_mib=512, image="any").model_dump(
     mode="json", exclude={"name", "vcpus", "memory_mib", "image"}
-)
+) | {"placement": NOTHING_WISHED.model_dump(mode="json")}
 
 
 def patch_of(body: UpdateVmBody) -> dict[str, Any]:

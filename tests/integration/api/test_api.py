@@ -27,6 +27,7 @@ from events.commands import (
 from events.ids import Seq, VmId, command_id, new_vm_id
 from events.spec import RunOnce
 from events.views import HostView, Keys, Rows, VmView
+from events.wishes import NOTHING_WISHED
 from infra.deploy.identities import seed_file
 from infra.deploy.streams import ensure_streams, streams
 from infra.embedded.process import free_port
@@ -152,7 +153,8 @@ async def test_each_verb_lies_on_the_log_as_it_was_asked_for(world: World) -> No
         assert stored is not None
         assert codec.decode(stored.body)[1] == command
     shown = (await world.http.get(path)).json()
-    assert (shown["spec"], shown["effective"]) == (row.spec.model_dump(mode="json"), None)
+    wished = {"placement": NOTHING_WISHED.model_dump(mode="json")}
+    assert (shown["spec"], shown["effective"]) == (row.spec.model_dump(mode="json") | wished, None)
     renamed = await world.http.patch(path, json={"name": "other"})
     assert (renamed.status_code, renamed.json()["code"]) == (422, "cannot_rename")
     assert await world.commands.last_seq() == len(ASKED)

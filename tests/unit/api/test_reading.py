@@ -13,6 +13,7 @@ from events.ids import CommandId, HostId, VmId
 from events.machine import MachineFacts, Storage
 from events.values import VmPhase
 from events.views import LastFailure, OperationState, StepView
+from events.wishes import NOTHING_WISHED
 from infra.readmodel.port import HISTORY_BYTES_MAX
 from services.api.core.ids import show_host, show_operation, show_vm
 from tests.support.builders import an_effective
@@ -46,7 +47,7 @@ async def test_a_running_vm_shows_its_host_and_what_can_be_done(api: Api) -> Non
         "created_at": "2026-01-02T12:00:00Z",
         "changed_at": "2026-01-02T12:00:00Z",
         "allowed_verbs": ["stop", "power_off", "reboot", "reset", "pause", "update"],
-        "spec": a_vm().spec.model_dump(mode="json"),
+        "spec": a_vm().spec.model_dump(mode="json") | {"placement": NOTHING_WISHED.model_dump(mode="json")},
         "pending_changes": [],
         "pause_cause": None,
         "responding": True,
