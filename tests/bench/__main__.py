@@ -4,7 +4,7 @@ import argparse
 import sys
 from collections.abc import Callable, Mapping, Sequence
 
-from tests.bench import hostd, scheduler_core, scheduler_e2e, start, takeover
+from tests.bench import hostd, quality, scheduler_core, scheduler_e2e, start, takeover
 from tests.bench.result import Result
 
 MEASUREMENTS: Mapping[tuple[str, ...], Callable[[], Sequence[Result]]] = {
@@ -20,6 +20,9 @@ MEASUREMENTS: Mapping[tuple[str, ...], Callable[[], Sequence[Result]]] = {
     ): hostd.measure,
     ("hostd.idle_cpu_pct", "hostd.rss_mib"): hostd.measure_idle,
     tuple(f"scheduler.core_per_s_{size}" for size in scheduler_core.SIZES): scheduler_core.measure,
+    quality.azure_names("64c"): quality.azure("64c"),
+    quality.azure_names("48c"): quality.azure("48c"),
+    (quality.ALIBABA,): quality.alibaba,
     scheduler_e2e.NAMES: scheduler_e2e.measure,
     ("scheduler.takeover_s",): takeover.measure,
 }

@@ -10,6 +10,8 @@ from numpy.typing import NDArray
 from events.facts import HostReported
 from events.host import Host
 from events.ids import BEGINNING, HostId, Seq
+from services.scheduler.core.packing import Free
+from services.scheduler.core.ranks import Ranks
 
 Mask = NDArray[np.bool_]
 Numbers = NDArray[np.int32]
@@ -43,6 +45,8 @@ class Fleet:
         self._ids: list[HostId] = []
         self._columns: dict[tuple[str, str], Mask] = {}
         self._by_name: Numbers | None = None
+        self.ranks = Ranks()
+        """What the VMs that are placed, and the room that is left, say of each host's worth."""
         self.free_vcpus: Numbers = np.zeros(0, np.int32)
         """Below zero where a capacity shrank under what is reserved."""
         self.free_memory: Numbers = np.zeros(0, np.int32)
@@ -83,7 +87,10 @@ class Fleet:
             row = self._insert(host)
         if self._views[row].host.name != host.name:
             self._by_name = None
+        if self._views[row].host.capacity != host.capacity:
+            self.ranks.forget()
         self._views[row] = replace(self._views[row], host=host, seq=seq)
+        self.ranks.changed(row)
         self.per_vcpu[row] = 1 / max(1, host.capacity.vcpus)
         self.per_mib[row] = 1 / max(1, host.capacity.memory_mib)
         self.used_vcpus[row] = host.allocated.vcpus / max(1, host.capacity.vcpus)
@@ -132,6 +139,15 @@ class Fleet:
                 found[row] = True
         return found
 
+    @property
+    def free(self) -> Free:
+        """Give the room that is left."""
+        return Free(self.free_vcpus, self.free_memory)
+
+    def capacity(self) -> Free:
+        """Give the room that an empty host has."""
+        return Free(np.reciprocal(self.per_vcpu), np.reciprocal(self.per_mib))
+
     def with_host(self, host: Host) -> "Fleet":
         """Give this fleet as it will be when *host* is stored; this one stays as it is."""
         after = Fleet()
@@ -139,6 +155,7 @@ class Fleet:
         after._by_name = self._by_name
         for name in ARRAYS:
             setattr(after, name, getattr(self, name).copy())
+        after.ranks = Ranks(self.ranks.placed)
         row = self.row(host.host_id)
         assert row is not None, "only a host that is known changes"
         after.put(host, self._views[row].seq)
@@ -150,6 +167,7 @@ class Fleet:
         self._views.insert(row, HostView(host, BEGINNING))
         self._columns.clear()
         self._by_name = None
+        self.ranks.forget()
         for name in ARRAYS:
             setattr(self, name, np.insert(getattr(self, name), row, 0))
         return row

@@ -43,6 +43,7 @@ from events.vm import Vm
 from services.scheduler.core.decision import Known, Scene
 from services.scheduler.core.fleet import Fleet, Mask
 from services.scheduler.core.groups import Groups
+from services.scheduler.core.packing import Shape
 from services.scheduler.core.weights import Policy
 
 K = TypeVar("K")
@@ -83,9 +84,7 @@ class World:
                 | CommandJoined()
                 | CommandEnded()
             ):
-                before = self.vms.get(VmId(subject.uuid), _NO_VM).value
-                if _keep(self.vms, VmId(subject.uuid), Known(message.vm, seq)):
-                    self.groups.follow(before, message.vm)
+                self._take_vm(VmId(subject.uuid), Known(message.vm, seq))
             case HostRegistered() | HostCapacityChanged() | HostReserved() | HostReleased():
                 self._take_host(message.host, seq)
             case ClaimTaken():
@@ -122,17 +121,6 @@ class World:
                 return _nothing
             case _:
                 return self._suppose_vm(VmId(subject.uuid), event.vm)
-
-    def _suppose_vm(self, vm_id: VmId, vm: Vm | None) -> Callable[[], None]:
-        self.groups.follow(self.vms.get(vm_id, _NO_VM).value, vm)
-        take_back = _suppose(self.vms, vm_id, vm)
-
-        def undo() -> None:
-            supposed = self.vms.get(vm_id, _NO_VM).value
-            take_back()
-            self.groups.follow(supposed, self.vms.get(vm_id, _NO_VM).value)
-
-        return undo
 
     def _suppose_host(self, host: Host) -> Callable[[], None]:
         before = self.fleet.get(host.host_id)
@@ -177,6 +165,37 @@ class World:
         view = self.fleet.get(host_id)
         return Known(view.host, view.seq) if view is not None else Known()
 
+    def _suppose_vm(self, vm_id: VmId, vm: Vm | None) -> Callable[[], None]:
+        before = self._vm(vm_id)
+        take_back = _suppose(self.vms, vm_id, vm)
+        self._moved(before, vm)
+
+        def undo() -> None:
+            now = self._vm(vm_id)
+            take_back()
+            self._moved(now, self._vm(vm_id))
+
+        return undo
+
+    def _take_vm(self, vm_id: VmId, word: Known[Vm]) -> None:
+        before = self._vm(vm_id)
+        if _keep(self.vms, vm_id, word):
+            self._moved(before, word.value)
+
+    def _vm(self, vm_id: VmId) -> Vm | None:
+        return self.vms.get(vm_id, _NO_VM).value
+
+    def _moved(self, before: Vm | None, after: Vm | None) -> None:
+        """Count anew what the placed VMs say of the hosts."""
+        self.groups.follow(before, after)
+        gone, come = _shape(before), _shape(after)
+        if gone == come:
+            return
+        if gone is not None:
+            self.fleet.ranks.count(gone, -1)
+        if come is not None:
+            self.fleet.ranks.count(come, 1)
+
     def _take_host(self, host: Host, seq: Seq) -> None:
         known = self.fleet.get(host.host_id)
         if known is not None and known.seq >= seq:
@@ -185,6 +204,14 @@ class World:
         report = self.reports.get(host.host_id)
         if known is None and report is not None and report.value is not None:
             self.fleet.report(report.value)
+
+
+def _shape(vm: Vm | None) -> Shape | None:
+    """Give what a VM takes where it is placed; None: it is placed nowhere."""
+    if vm is None or vm.placement is None:
+        return None
+    takes = vm.reserved if vm.reserved is not None else vm.spec.needs
+    return Shape(takes.vcpus, takes.memory_mib)
 
 
 def _nothing() -> None:

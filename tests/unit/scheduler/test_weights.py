@@ -30,6 +30,10 @@ def test_packed_takes_the_fullest() -> None:
     assert choose(Policy.PACKED, a_host(HOST, vms=1), a_host(OTHER_HOST, vms=2)) == 1
 
 
+def test_packed_wakes_a_host_only_where_no_other_fits() -> None:
+    assert choose(Policy.PACKED, a_host(HOST, vcpus=2, memory_mib=656), a_host(OTHER_HOST, vms=1)) == 1
+
+
 def test_packed_leaves_no_memory_without_vcpus() -> None:
     lopsided = a_host(HOST, vcpus=3, memory_mib=4096)
     even = a_host(OTHER_HOST, vcpus=3, memory_mib=768)

@@ -1,12 +1,21 @@
 """What the scheduler knows is the last word on each subject, whatever comes late; what is supposed can go."""
 
 from events import subjects
-from events.events import ClaimTaken, HostRegistered, HostReserved, VmCreated
+from events.events import (
+    ClaimTaken,
+    HostRegistered,
+    HostReserved,
+    ReleaseCause,
+    VmCreated,
+    VmPlaced,
+    VmReleased,
+)
 from events.ids import Seq
 from events.machine import MachineFacts
 from events.values import Resources
+from services.scheduler.core.packing import Shape
 from services.scheduler.core.world import World
-from tests.support.builders import HOST, VM, a_host, a_vm, report
+from tests.support.builders import HOST, VM, a_host, a_vm, placement, report, spec
 
 CTL, FACT = (
     subjects.parse_event(subjects.host_ctl(HOST)),
@@ -66,3 +75,18 @@ def test_what_others_have_stored_meanwhile_is_not_taken_back() -> None:
         take_back()
     assert (world.host(HOST).seq, world.host(HOST).value) == (2, a_host(vms=3))
     assert world.vms[VM].value == a_vm(grace_s=5)
+
+
+def test_what_is_placed_is_counted_as_long_as_it_is() -> None:
+    world, takes = World(), spec().needs
+    shape, placed = Shape(takes.vcpus, takes.memory_mib), a_vm(placed=placement())
+    event = VmPlaced(vm=placed, placement=placement(), considered=1)
+    take_back = world.suppose(OF_VM, event)
+    assert world.fleet.ranks.placed == {shape: 1}
+    take_back()
+    assert world.fleet.ranks.placed == {}
+    world.fold(OF_VM, Seq(1), event)
+    world.fold(OF_VM, Seq(1), event)
+    assert world.fleet.ranks.placed == {shape: 1}
+    world.fold(OF_VM, Seq(2), VmReleased(vm=a_vm(), placement=placement(), cause=ReleaseCause.STOPPED))
+    assert world.fleet.ranks.placed == {}
