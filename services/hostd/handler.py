@@ -144,8 +144,10 @@ class Daemon:
                 self._again.add(vm_id)
                 continue
             self._busy.add(vm_id)
+            begins = self._beginning.pop(vm_id, None)
+            ahead = [self._steps.prepare(begins)] if begins is not None else []
             try:
-                await self._reconcile(vm_id)
+                await asyncio.gather(self._reconcile(vm_id), *ahead)
             except Unavailable as err:
                 if self._health.down(HYPERVISOR, str(err)):
                     self._logger.warning("outage_began", part=HYPERVISOR, reason=err.why)
@@ -244,8 +246,7 @@ class Daemon:
             self._logger.warning("domains_without_entry", count=len(unknown), vm_ids=unknown[:NAMED_MAX])
 
     async def _reconcile(self, vm_id: VmId) -> None:
-        begins = self._beginning.pop(vm_id, None)
-        entry, domain = await (self._steps.look(vm_id) if begins is None else self._steps.prepare(begins))
+        entry, domain = await self._steps.look(vm_id)
         look: Look | None = await self._tell(vm_id, entry, domain)
         for _ in range(STEPS_MAX):
             if look is None:

@@ -95,10 +95,13 @@ class Steps:
             raise domain
         return seen(entry, domain), domain
 
-    async def prepare(self, desired: DesiredVm) -> Look:
-        """Look, and have what shall start checked meanwhile."""
-        look, _ = await asyncio.gather(self.look(desired.vm_id), self._prepare(desired))
-        return look
+    async def prepare(self, desired: DesiredVm) -> None:
+        """Have what shall start checked, beside the look and the line that come before its turn."""
+        try:
+            await self._hypervisor.prepare(desired)
+        except (Unavailable, NoAnswer, HypervisorRefused) as err:
+            # The start itself meets it again, and says so.
+            self._logger.debug("not_prepared", vm_id=str(desired.vm_id), reason=str(err))
 
     async def take(self, step: Next, entry: Entry, domain: Domain | None) -> Look | None:
         """Take *step* and see what there is then; None where nothing more can be done now."""
@@ -235,13 +238,6 @@ class Steps:
         # But not now: somebody waits for this word, and a look takes time from those who carry it.
         self._wake(desired.vm_id, LOOK_AFTER_S)
         return None
-
-    async def _prepare(self, desired: DesiredVm) -> None:
-        try:
-            await self._hypervisor.prepare(desired)
-        except (Unavailable, NoAnswer, HypervisorRefused) as err:
-            # The start itself meets it again, and says so.
-            self._logger.debug("not_prepared", vm_id=str(desired.vm_id), reason=str(err))
 
     async def _ask(self, ask: Callable[[VmId], Awaitable[None]], entry: Entry) -> None:
         try:

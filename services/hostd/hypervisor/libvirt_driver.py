@@ -4,6 +4,7 @@ import asyncio
 import contextlib
 from collections.abc import Callable, Sequence
 from concurrent.futures import Future
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, ParamSpec, TypeVar
 
@@ -53,6 +54,16 @@ P = ParamSpec("P")
 T = TypeVar("T")
 
 
+@dataclass(frozen=True)
+class _Ahead:
+    """The checks of a start that were begun before its turn, by the loop's time."""
+
+    desired: DesiredVm
+    drawn: "asyncio.Future[Blueprint | None]"
+    """None: refused, without an answer, or running already."""
+    at: float
+
+
 class LibvirtHypervisor:
     """One libvirt daemon, as `port.Hypervisor` describes it."""
 
@@ -73,7 +84,7 @@ class LibvirtHypervisor:
         self._looks = Looks()
         self._echoes = Echoes()
         self._starts = Starts(self._connections, self._looks, platform, find_image)
-        self._ahead: dict[VmId, tuple[float, Blueprint]] = {}
+        self._ahead: dict[VmId, _Ahead] = {}
         self._overdue: dict[tuple[VmId, str], Future[Any]] = {}
         self._loop = asyncio.get_running_loop()
         self._changed: Changed = lambda _vm_id, _happening: None
@@ -94,14 +105,18 @@ class LibvirtHypervisor:
 
     async def prepare(self, desired: DesiredVm) -> None:
         self._refuse_starting(desired.vm_id)
-        drawn = await self._draw(desired)
-        if isinstance(drawn, Blueprint):
-            self._ahead[desired.vm_id] = self._loop.time(), drawn
+        ahead = self._ahead[desired.vm_id] = _Ahead(desired, self._loop.create_future(), self._loop.time())
+        drawn: Blueprint | Started | None = None
+        try:
+            drawn = await self._draw(desired)
+        finally:
+            if not ahead.drawn.done():
+                ahead.drawn.set_result(drawn if isinstance(drawn, Blueprint) else None)
 
     async def start(self, desired: DesiredVm) -> Started:
         vm_id = desired.vm_id
         self._refuse_starting(vm_id)
-        drawn = self._drawn_ahead(desired) or await self._draw(desired)
+        drawn = await self._drawn_ahead(desired) or await self._draw(desired)
         if isinstance(drawn, Started):
             return drawn
         if drawn.disks:
@@ -111,11 +126,15 @@ class LibvirtHypervisor:
     async def _draw(self, desired: DesiredVm) -> Blueprint | Started:
         return await self._about(desired.vm_id, self._call_timeout_s, self._starts.prepare, desired)
 
-    def _drawn_ahead(self, desired: DesiredVm) -> Blueprint | None:
-        """Give what was checked just now for this very start. Older, it would be checks of another world."""
-        at, drawn = self._ahead.pop(desired.vm_id, (0.0, None))
-        fresh = self._loop.time() - at <= AHEAD_S
-        return drawn if fresh and drawn is not None and drawn.desired == desired else None
+    async def _drawn_ahead(self, desired: DesiredVm) -> Blueprint | None:
+        """Give what is checked just now for this very start, as soon as it is.
+
+        What was checked long ago was checked in another world; and what was refused then need not be now.
+        """
+        ahead = self._ahead.pop(desired.vm_id, None)
+        if ahead is None or ahead.desired != desired or self._loop.time() - ahead.at > AHEAD_S:
+            return None
+        return await ahead.drawn
 
     async def ask_shutdown(self, vm_id: VmId) -> None:
         await self._about(vm_id, ASK_TIMEOUT_S, self._ask_shutdown, vm_id)
