@@ -7,7 +7,9 @@ import subprocess
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import count
 from pathlib import Path
+from random import SystemRandom
 
 from infra.runtime.errors import Unavailable
 
@@ -15,6 +17,9 @@ POLL_S = 0.02
 STOP_TIMEOUT_S = 10.0
 LOG_TAIL = 20
 PORTS_TRIED = 100
+PORTS = range(20_000, 32_000)
+"""Below those that Linux gives to outgoing connections: one of them may be taken before it is listened on."""
+_turn = count(SystemRandom().randrange(len(PORTS)))
 
 
 @dataclass
@@ -90,18 +95,18 @@ def start(
 
 
 def free_port(preferred: int = 0) -> int:
-    """Give *preferred* or the next port that nobody listens on; without a wish the kernel picks."""
-    wishes = range(preferred, preferred + PORTS_TRIED) if preferred else [0]
-    for port in wishes:
+    """Give *preferred* or the next port that nobody listens on; without a wish another of PORTS each time."""
+    anywhere = (PORTS[next(_turn) % len(PORTS)] for _ in range(PORTS_TRIED))
+    for port in range(preferred, preferred + PORTS_TRIED) if preferred else anywhere:
         with socket.socket() as probe:
             probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
             try:
                 probe.bind(("127.0.0.1", port))
             except OSError:
                 continue
-            chosen: int = probe.getsockname()[1]
-            return chosen
-    raise Unavailable("loopback", f"no free port from {preferred} to {preferred + PORTS_TRIED - 1}")
+            return port
+    first, last = (preferred, preferred + PORTS_TRIED - 1) if preferred else (PORTS[0], PORTS[-1])
+    raise Unavailable("loopback", f"{PORTS_TRIED} ports from {first} to {last} are all in use")
 
 
 def answers(port: int) -> bool:

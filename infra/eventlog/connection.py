@@ -4,6 +4,7 @@ import asyncio
 from collections.abc import Awaitable, Callable
 from contextlib import AsyncExitStack
 from pathlib import Path
+from typing import Any
 
 import nkeys
 import structlog
@@ -21,7 +22,7 @@ PING_INTERVAL_S = 5
 
 
 class _Client(Client):
-    """The library's client, but that no writer's bytes end its reading.
+    """The library's client, but that no writer's bytes end its reading, and no connection is left open.
 
     Subject, reply and headers are the writer's to choose, and the server takes almost any bytes. Where
     the library cannot decode them it stops reading in silence: one message of one host, and every reader of
@@ -33,6 +34,12 @@ class _Client(Client):
     ) -> Msg:
         built: Msg = super()._build_message(sid, _readable(subject), _readable(reply), data, headers)
         return built
+
+    async def _connect_to_server(self, server: Any) -> None:
+        """Close what was made before: the library forgets a connection that had no answer."""
+        if self._transport is not None:
+            self._transport.close()  # type: ignore[no-untyped-call]
+        await super()._connect_to_server(server)
 
     async def _process_headers(self, headers: bytes | None) -> dict[str, str] | None:
         try:
