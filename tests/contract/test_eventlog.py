@@ -272,12 +272,18 @@ async def test_a_follower_that_is_closed_leaves_no_consumer_behind(nats_server: 
     await closer(client)()
 
 
-async def test_what_a_dead_reader_had_in_hand_can_be_had_at_once(world: World) -> None:
-    for number in range(4):
+async def asked_and_taken(world: World, count: int) -> list[Delivery]:
+    """Have *count* commands in the hands of a reader."""
+    for number in range(count):
         await world.commands.append([write(f"cmd.vm.a.{number}")], {f"cmd.vm.a.{number}": Seq(0)})
     taken: list[Delivery] = []
-    while len(taken) < 4:
-        taken += await world.consumer.fetch(4, WAIT_S)
+    while len(taken) < count:
+        taken += await world.consumer.fetch(count, WAIT_S)
+    return taken
+
+
+async def test_what_a_dead_reader_had_in_hand_can_be_had_at_once(world: World) -> None:
+    taken = await asked_and_taken(world, 4)
     await taken[1].ack()
     await world.consumer.reclaim()
     again: set[Seq] = set()
@@ -289,11 +295,7 @@ async def test_what_a_dead_reader_had_in_hand_can_be_had_at_once(world: World) -
 
 
 async def test_what_was_acknowledged_before_one_that_is_known_to_be_does_not_come_again(world: World) -> None:
-    for number in range(40):
-        await world.commands.append([write(f"cmd.vm.a.{number}")], {f"cmd.vm.a.{number}": Seq(0)})
-    taken: list[Delivery] = []
-    while len(taken) < 40:
-        taken += await world.consumer.fetch(40, WAIT_S)
+    taken = await asked_and_taken(world, 40)
     for delivery in taken[1:]:
         await delivery.ack(wait=delivery is taken[-1])
     await world.consumer.reclaim()
