@@ -39,4 +39,9 @@ def parts_of(request: Request) -> Parts:
     return found
 
 
-PartsNeeded = Annotated[Parts, Depends(parts_of)]
+async def _parts_of(request: Request) -> Parts:
+    # Not on a thread, where the framework takes what is no coroutine: two hops to read an attribute.
+    return parts_of(request)
+
+
+PartsNeeded = Annotated[Parts, Depends(_parts_of)]

@@ -59,7 +59,7 @@ def commanding(*codes: Code) -> Responses:
     return {202: accepted} | _described(*_COMMANDING, *codes)
 
 
-def ask_of(request: Request, parts: PartsNeeded, wait: Wait = 0, idempotency_key: Key = None) -> Ask:
+async def ask_of(request: Request, parts: PartsNeeded, wait: Wait = 0, idempotency_key: Key = None) -> Ask:
     """Read what every command is asked with; without a key one is drawn."""
     return Ask(request.state.principal, idempotency_key or f"drawn-{parts.new_id()}", wait)
 

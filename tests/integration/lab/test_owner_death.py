@@ -4,6 +4,8 @@ import os
 import signal
 from pathlib import Path
 
+import pytest
+
 from infra.lab.lab import Lab
 from infra.lab.processes import Process, arguments, namespace, processes
 from tests.integration.lab.tiny import start_tiny
@@ -37,6 +39,7 @@ def machine_links() -> list[str]:
     return sorted(line.split(":")[0].strip() for line in Path("/proc/net/dev").read_text().splitlines()[2:])
 
 
+@pytest.mark.drives_processes
 async def test_killing_the_owners_group_leaves_nothing(images: Path) -> None:
     links = machine_links()
     lab = await Lab.start(images=images, hosts=2)
