@@ -1,4 +1,4 @@
-"""Nothing that serves a request is taken to a thread: the first hop imports 20 ms, each one waits for a CPU."""
+"""Nothing that serves a request is taken to a thread: the first hop imports for 20 ms, each waits a turn."""
 
 from typing import Any
 
