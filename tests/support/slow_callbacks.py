@@ -3,7 +3,8 @@
 What counts is the time in which the thread computed or was blocked. The time in which it could have run but
 another one had the CPU does not: that is the machine's doing, and the kernel keeps book of it (the second
 number of /proc/thread-self/schedstat; Documentation/scheduler/sched-stats). Nor does the time in which it did
-not compute while another machine had the CPU.
+not compute while another machine had the CPU, or while another thread of the process waited for one: that may
+have had the interpreter, or a lock that we were waiting for.
 """
 
 import asyncio
@@ -15,8 +16,9 @@ import threading
 import time
 from asyncio.events import Handle
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from functools import wraps
+from pathlib import Path
 from types import CoroutineType
 from typing import Any
 
@@ -30,7 +32,8 @@ LIMIT_S = 0.05
 NS = 1e9
 TICKS = os.sysconf("SC_CLK_TCK")
 LOOK_S = 0.01
-"""How old a look at what other machines took may be: it costs as much as a small callback."""
+"""How old a look at what others had may be: it costs as much as a small callback."""
+THREADS = Path("/proc/self/task")
 STOLEN = 8
 """The column of /proc/stat with the time that other machines had a CPU of ours; proc_stat(5)."""
 
@@ -48,9 +51,14 @@ class Bookkeeper(threading.local):
         """Say for how long the thread has waited for a CPU since it began."""
         return int(os.pread(self._schedstat, 64, 0).split()[1]) / NS
 
-    def stolen_s(self) -> float:
-        """Say for how long other machines had CPUs of ours, on all of them together."""
-        return int(os.pread(self._stat, 128, 0).split()[STOLEN]) / TICKS
+    def elsewhere(self) -> dict[str, float]:
+        """Say for how long others had CPUs of ours, and each other thread of ours has waited for one."""
+        found = {"stolen": int(os.pread(self._stat, 128, 0).split()[STOLEN]) / TICKS}
+        for thread in THREADS.iterdir():
+            if thread.name != str(threading.get_native_id()):
+                with suppress(FileNotFoundError, ProcessLookupError):  # It has just ended.
+                    found[thread.name] = int((thread / "schedstat").read_text().split()[1]) / NS
+        return found
 
     @contextmanager
     def excuse(self) -> Iterator[None]:
@@ -82,16 +90,16 @@ class Watch:
         self.excuse(threading.Thread, "start")
         self.excuse(subprocess.Popen, "__init__")
         run, books, now = Handle._run, self.books, time.perf_counter
-        stolen, looked = books.stolen_s(), now()
+        elsewhere, looked = books.elsewhere(), now()
 
         def measured(handle: Handle) -> None:
             if not self.on:
                 run(handle)
                 return
             callback = handle._callback  # type: ignore[attr-defined]
-            nonlocal stolen, looked
+            nonlocal elsewhere, looked
             if now() - looked > LOOK_S:
-                stolen, looked = books.stolen_s(), now()
+                elsewhere, looked = books.elsewhere(), now()
             queued, excused, cpu, began = books.queued_s(), books.excused_s, time.thread_time(), now()
             run(handle)
             wall = now() - began
@@ -99,7 +107,10 @@ class Watch:
                 return
             cpu = time.thread_time() - cpu
             held = wall - (books.queued_s() - queued) - (books.excused_s - excused)
-            if held - min(max(held - cpu, 0.0), books.stolen_s() - stolen) >= LIMIT_S:
+            if held < LIMIT_S:
+                return
+            excused = sum(waited - elsewhere.get(who, 0.0) for who, waited in books.elsewhere().items())
+            if held - min(max(held - cpu, 0.0), excused) >= LIMIT_S:
                 spent = f"{held * 1000:.0f} ms, {cpu * 1000:.0f} of them computing"
                 self.report(f"{spent}: {described(callback)}")
 

@@ -5,6 +5,7 @@ import os
 import select
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -72,6 +73,39 @@ async def test_who_waits_for_a_cpu_is_not_blamed(no_slow_callbacks: list[str]) -
     for _ in range(10):
         asyncio.get_running_loop().call_soon(a_little)
         await asyncio.sleep(0)
+    assert longest > LIMIT_S, "there was no competition"
+    assert no_slow_callbacks == []
+
+
+@pytest.mark.usefixtures("rivals")
+async def test_who_waits_for_a_thread_that_waits_for_a_cpu_is_not_blamed(
+    no_slow_callbacks: list[str],
+) -> None:
+    lock, has_it, seen = threading.Lock(), threading.Event(), threading.Event()
+    longest = 0.0
+
+    def hold() -> None:
+        with lock:
+            has_it.set()
+            compute(LIMIT_S / 3)
+        seen.wait()  # As workers do: of a thread that has ended nothing is known.
+
+    def want() -> None:
+        nonlocal longest
+        began = time.perf_counter()
+        with lock:
+            longest = max(longest, time.perf_counter() - began)
+
+    for _ in range(10):
+        has_it.clear()
+        seen.clear()
+        holder = threading.Thread(target=hold)
+        holder.start()
+        await asyncio.to_thread(has_it.wait)
+        asyncio.get_running_loop().call_soon(want)
+        await asyncio.sleep(0)
+        seen.set()
+        holder.join()
     assert longest > LIMIT_S, "there was no competition"
     assert no_slow_callbacks == []
 
