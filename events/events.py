@@ -44,6 +44,8 @@ class VmPlaced(Value):
     """How many hosts each filter refused."""
     policy: str = ""
     """By which the best of the others was chosen."""
+    exposes: str = Field(default="", exclude_if=lambda host: not host)
+    """A host whose highly available VMs find no place any more, should it fail; empty: none."""
 
 
 class VmStopRequested(Value):

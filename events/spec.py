@@ -108,6 +108,8 @@ class VmSpec(Value):
     """How long after its boot a guest counts as running although its agent has not answered."""
     priority: int = Field(default=50, ge=0, le=PRIORITY_MAX)
     """Who starts first where several wait for the same host: the higher."""
+    highly_available: bool = Field(default=False, exclude_if=lambda wished: not wished)
+    """Room is kept for it on other hosts, should its own fail, for as many failures as are tolerated."""
     placement: PlacementWishes = Field(
         default=NOTHING_WISHED, exclude_if=lambda wishes: wishes == NOTHING_WISHED
     )
@@ -141,7 +143,9 @@ class VmSpec(Value):
 IMAGE_DISK = "image"
 """The name of the disk that is made from the VM's own image, where that has one."""
 
-LIVE_FIELDS = frozenset({"vcpus", "memory_mib", "on_io_error", "agent_wait_s", "priority"})
+LIVE_FIELDS = frozenset(
+    {"vcpus", "memory_mib", "on_io_error", "agent_wait_s", "priority", "highly_available"}
+)
 """What a running VM may take over (`is_live` says when); everything else waits for its next start."""
 
 

@@ -17,6 +17,8 @@ from services.cli.vm_wishes import Wishes, wishes_options
 POLICIES = ("auto-resume", "leave-paused", "kill")
 
 _CPUS = ("--cpus", "--cpu", "vcpus")
+SAME = ("vcpus_max", "machine", "cpu_model", "graphics", "agent_wait_s", "priority", "highly_available")
+"""Options that are fields as they are."""
 _SHAPE = (
     click.option(
         "--max-cpus",
@@ -50,6 +52,12 @@ _SHAPE = (
         type=click.IntRange(0, 100),
         help="Who starts first where several wait for a host: the higher.  [default: 50]",
     ),
+    click.option(
+        "--ha/--no-ha",
+        "highly_available",
+        default=None,
+        help="Whether room is kept for it on other hosts, should its own fail.  [default: no]",
+    ),
 )
 
 
@@ -58,8 +66,7 @@ def shape_options(command: Callable[..., None]) -> Callable[..., None]:
 
     @wraps(command)
     def gathered(*args: object, transient: bool | None, on_io_error: str | None, **rest: Any) -> None:
-        names = ("vcpus_max", "machine", "cpu_model", "graphics", "agent_wait_s", "priority")
-        shape: Body = {name: rest.pop(name) for name in names}
+        shape: Body = {name: rest.pop(name) for name in SAME}
         shape["persistent"] = None if transient is None else not transient
         shape["on_io_error"] = None if on_io_error is None else on_io_error.replace("-", "_")
         command(*args, shape={name: value for name, value in shape.items() if value is not None}, **rest)

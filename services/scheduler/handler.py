@@ -1,5 +1,6 @@
 """Take commands and facts, decide, append, acknowledge last."""
 
+import asyncio
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 from uuid import UUID
@@ -11,7 +12,7 @@ from events.codes import Code
 from events.commands import Command, CreateVm
 from events.envelope import Envelope
 from events.events import CommandEnded
-from events.ids import BEGINNING, CommandId, Seq, VmId
+from events.ids import BEGINNING, CommandId, HostId, Seq, VmId
 from infra.eventlog.port import Consumer, Delivery, EventLog, Follower, Recorded
 from infra.runtime.backoff import persist
 from infra.runtime.clock import Clock
@@ -32,6 +33,9 @@ FETCH_WAIT_S = 1.0
 REDECIDE_MAX = 3
 """Conflicts in a row after which a command goes back to the queue."""
 REASON_MAX = 500
+NAMED_MAX = 20
+PLANS_MAX = 8
+"""Hosts whose failure is planned for at once; between any two lots others have their turn."""
 UNREADABLE_RETRY_S = 30.0
 
 
@@ -56,6 +60,8 @@ class Scheduler:
         self._writer = Writer(log, clock, new_id)
         self._settling = Settling(memory=memory, writer=self._writer, settings=settings, health=health)
         self._logger = structlog.get_logger()
+        self._exposed = frozenset[HostId]()
+        """Hosts whose failure could not be borne, as was said last."""
 
     @property
     def active(self) -> bool:
@@ -69,6 +75,7 @@ class Scheduler:
     async def start(self) -> Follower:
         """Read the world, and give the position to go on from."""
         position = await persist(self._health, PART, self._memory.fill)
+        await self._keep_room()
         return self._log.follow(position, ["evt.>"])
 
     async def settle_open(self) -> None:
@@ -80,8 +87,24 @@ class Scheduler:
         while True:
             records = await persist(self._health, PART, lambda: follower.next(FETCH_MAX, FETCH_WAIT_S))
             await self._settling.take(records)
+            await self._keep_room()
             if not self.active and self._memory.too_many_ends:
                 await persist(self._health, PART, self._memory.remember_ends)
+
+    async def _keep_room(self) -> None:
+        """Plan for hosts that fail ahead of the starts that would wait for it, and say what that finds."""
+        failover = self._memory.world.failover
+        if failover is None:
+            return
+        failover.settle(PLANS_MAX)
+        while failover.unready:
+            await asyncio.sleep(0)
+            failover.settle(PLANS_MAX)
+        if failover.broken != self._exposed:
+            self._exposed = failover.broken
+            hosts = [str(host) for host in sorted(self._exposed)]
+            tell = self._logger.warning if hosts else self._logger.info
+            tell("failures_not_borne", count=len(hosts), host_ids=hosts[:NAMED_MAX])
 
     async def serve(self) -> None:
         """Decide commands, while active."""

@@ -16,6 +16,7 @@ from infra.runtime.ids import random_id
 from infra.runtime.log import configure_logging
 from infra.runtime.service import Service, run_service
 from infra.runtime.settings import load
+from services.scheduler.core.world import World
 from services.scheduler.handler import Scheduler
 from services.scheduler.memory import Memory
 from services.scheduler.settings import SchedulerSettings
@@ -39,7 +40,10 @@ def main() -> None:
         )
         stack.push_async_callback(closer(client))
         clock, log = SystemClock(), JetStreamLog(client, "EVT", random_id)
-        memory = Memory(log, JetStreamLog(client, "CMD", random_id), clock, settings.policy)
+        world = World(
+            failures_tolerated=settings.host_failures_tolerated, admission=settings.failover_admission
+        )
+        memory = Memory(log, JetStreamLog(client, "CMD", random_id), clock, settings.policy, world)
         await persist(health, PART, lambda: NatsSignals(client).listen(subjects.HEARTBEATS, memory.heard))
         commands = Commands(JetStreamConsumer(client, "CMD", NAME))
         scheduler = Scheduler(

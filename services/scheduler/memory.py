@@ -39,7 +39,12 @@ class Memory:
     """The world as last read, with what cannot be read."""
 
     def __init__(
-        self, log: EventLog, commands: EventLog, clock: Clock, policy: Policy = Policy.BALANCED
+        self,
+        log: EventLog,
+        commands: EventLog,
+        clock: Clock,
+        policy: Policy = Policy.BALANCED,
+        world: World | None = None,
     ) -> None:
         self._log = log
         self._commands = commands
@@ -50,7 +55,7 @@ class Memory:
         self._since = self._last_heard = clock.monotonic()
         self.unreadable: dict[str, str] = {}
         """Subject to the reason why its last message cannot be read: nothing is decided on those."""
-        self.world = World()
+        self.world = World() if world is None else world
         self._ends, self._older_ends = set[CommandId](), set[CommandId]()
         self._ends_of: Seq | None = None
         self._older_ends_of: Seq | None = None

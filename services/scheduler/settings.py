@@ -5,6 +5,7 @@ import platform
 from pydantic import Field
 
 from infra.runtime.settings import NatsSettings
+from services.scheduler.core.failover import Admission
 from services.scheduler.core.weights import Policy
 
 
@@ -15,6 +16,10 @@ class SchedulerSettings(NatsSettings):
     """How many vCPUs may be promised on one core."""
     policy: Policy = Policy.BALANCED
     """Which of the hosts that can take a VM does: see the glossary."""
+    host_failures_tolerated: int = Field(default=0, ge=0, le=8)
+    """For how many hosts that fail at once room is kept on the others, for their highly available VMs."""
+    failover_admission: Admission = Admission.REFUSE
+    """What becomes of a start that would leave such VMs without that room."""
     host_reserve_mib: int = Field(default=512, ge=0)
     """Memory of each host that no VM gets: the system's and the daemons' own."""
     replica: str = Field(default_factory=lambda: platform.node() or "unnamed", min_length=1, max_length=255)

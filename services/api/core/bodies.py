@@ -83,6 +83,8 @@ class PlacementBody(PlacementWishes):
 class SpecBody(VmSpec):
     """All that was asked for of a VM."""
 
+    highly_available: bool
+    """Whether room is kept for it on other hosts, should its own fail."""
     placement: PlacementBody
 
 

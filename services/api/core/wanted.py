@@ -125,6 +125,7 @@ class UpdateVmBody(_In):
     on_io_error: _ErrorPolicy | None = None
     agent_wait_s: float | None = None
     priority: int | None = None
+    highly_available: bool | None = None
     placement: UpdateWishesBody | None = None
 
 
@@ -163,7 +164,7 @@ class RebootVmBody(_In):
 
 _DEFAULTS = VmSpec(name="any", vcpus=1, memory_mib=512, image="any").model_dump(
     mode="json", exclude={"name", "vcpus", "memory_mib", "image"}
-) | {"placement": NOTHING_WISHED.model_dump(mode="json")}
+) | {"highly_available": False, "placement": NOTHING_WISHED.model_dump(mode="json")}
 
 
 def patch_of(body: UpdateVmBody) -> dict[str, Any]:

@@ -149,6 +149,7 @@ def _spec_lines(spec: Body) -> Sequence[tuple[str, str]]:
         ("When stopped", "kept by the hypervisor" if spec["persistent"] else "forgotten by the hypervisor"),
         ("Agent wait", show_seconds(spec["agent_wait_s"])),
         ("Priority", str(spec["priority"])),
+        ("HA", "room is kept on other hosts" if spec.get("highly_available") else "no"),
     )
 
 

@@ -8,6 +8,7 @@ from events.events import Event
 from events.facts import VmFact
 from events.ids import BEGINNING, CommandId, HostId, Seq, VmId
 from events.vm import Vm
+from services.scheduler.core.failover import Failover
 from services.scheduler.core.fleet import Fleet, HostView, Mask
 from services.scheduler.core.groups import Groups
 from services.scheduler.core.weights import Policy
@@ -42,6 +43,8 @@ class Scene:
     joined: Mapping[str, Known[VmId]] = field(default_factory=dict)
     """Of each group, who was placed last: what a placement of another member is guarded by."""
     policy: Policy = Policy.BALANCED
+    failover: Failover | None = None
+    """What is kept free for the highly available VMs of hosts that fail; None: nothing is."""
 
     def host(self, host_id: HostId) -> HostView | None:
         """Give a host whose last word can be read."""

@@ -2,7 +2,7 @@
 
 from collections import Counter
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -100,6 +100,9 @@ FILTERS: Sequence[Filter] = (
 )
 """In the order in which they are asked: a host is refused by the first that it does not pass."""
 
+LASTING = ("pinned", "label", "apart", "together", "network", "storage")
+"""The filters that say where a VM may ever be; the others tell of the room, or of the attempts, of now."""
+
 LIVENESS = Filter("liveness", lambda *_: None, lambda *_: ("a heartbeat", "none heard lately"))
 """Before all others; who is heard is no part of the fleet, but of the moment."""
 
@@ -113,6 +116,10 @@ class Candidates:
     passed: Sequence[tuple[Filter, Mask]]
     """Each filter that refused somebody who had passed those before it."""
     considered: Mask
+
+    def but(self, filter_: Filter, passes: Mask) -> "Candidates":
+        """Give what one more filter leaves."""
+        return replace(self, fits=self.fits & passes, passed=[*self.passed, (filter_, passes)])
 
     @property
     def _anybody_refused(self) -> bool:
@@ -156,6 +163,12 @@ def candidates(fleet: Fleet, request: Request, alive: Mask, readable: Mask | Non
             fits &= passes
             passed.append((filter_, passes))
     return Candidates(request, fits, passed, considered)
+
+
+def lasting(fleet: Fleet, request: Request) -> Mask | None:
+    """Say where it may ever be, whatever the room and the attempts of now; None: anywhere."""
+    masks = (filter_.passes(fleet, request) for filter_ in FILTERS if filter_.code in LASTING)
+    return wishes.all_of(mask for mask in masks if mask is not None)
 
 
 def _list(names: Sequence[str]) -> str:

@@ -1,6 +1,6 @@
 """Give a VM the right to run on a host, and write what that host shall do about it."""
 
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from typing import Any
 
 from events import subjects
@@ -12,8 +12,9 @@ from events.spec import RunOnce, with_fields
 from events.values import Desired, Placement
 from events.vm import ACTIONS, PendingCommand, Verb, Vm, reserved_by
 from services.scheduler.core.decision import Change, Decision, Known, Scene
+from services.scheduler.core.failover import Admission, choose, refusing
 from services.scheduler.core.filters import Candidates, candidates
-from services.scheduler.core.fleet import HostView
+from services.scheduler.core.fleet import HostView, Mask
 from services.scheduler.core.request import Request
 from services.scheduler.core.weights import best
 from services.scheduler.core.wishes import nearest
@@ -33,6 +34,16 @@ class NoPlace(Exception):
         self.facts = facts
 
 
+@dataclass(frozen=True)
+class _Choice:
+    """The best host, of those that were found."""
+
+    host: HostView
+    found: Candidates
+    exposes: str
+    """A host whose failure cannot be borne any more, wherever the VM goes; empty: none."""
+
+
 def place(
     vm: Vm, scene: Scene, pending: tuple[PendingCommand, ...], desired: Desired, once: RunOnce | None
 ) -> Decision:
@@ -43,15 +54,8 @@ def place(
     assert vm.placement is None, "what was seen to have stopped is released first"
     tried = frozenset(failed.host_id for one in pending for failed in one.failures)
     request = _request(vm, scene, _only(scene, once), tried)
-    found = candidates(scene.fleet, request, scene.alive, scene.readable)
-    row = _at_home(vm, scene, found)
-    if row is None:
-        fits = nearest(scene.fleet, found.fits, request)
-        row = best(scene.fleet, fits, request.needs, scene.policy)
-    if row is None:
-        raise NoPlace(Code.NO_HOST_FITS, _why(found, scene))
-    chosen = scene.fleet[row]
-    placement = Placement(host_id=chosen.host.host_id, generation=Generation(vm.generation + 1))
+    choice = _choose(vm, scene, candidates(scene.fleet, request, scene.alive, scene.readable))
+    placement = Placement(host_id=choice.host.host.host_id, generation=Generation(vm.generation + 1))
     placed = vm.model_copy(
         update={
             "desired": desired,
@@ -64,7 +68,7 @@ def place(
             "once": once,
         }
     )
-    return _placed(placed, placement, scene, found, chosen)
+    return _placed(placed, placement, scene, choice)
 
 
 def lacks(vm: Vm, scene: Scene) -> dict[str, Any] | None:
@@ -101,10 +105,31 @@ def _only(scene: Scene, once: RunOnce | None) -> HostId | None:
     return once.host_id
 
 
-def _at_home(vm: Vm, scene: Scene, found: Candidates) -> int | None:
-    """Give the host where *vm* ran last, if it has disks: they may be in a folder of that host's own."""
-    row = scene.fleet.row(vm.last_host_id) if vm.made_disks and vm.last_host_id is not None else None
-    return row if row is not None and found.fits[row] else None
+def _choose(vm: Vm, scene: Scene, found: Candidates) -> _Choice:
+    """Choose the best of the hosts that were found; raises NoPlace."""
+    fleet, request = scene.fleet, found.request
+    wanted = [found.fits]
+    if vm.made_disks and vm.last_host_id is not None:
+        # Rather where it has disks: they may be in a folder of that host's own.
+        wanted.insert(0, found.fits & fleet.mask([vm.last_host_id]))
+
+    def rank(fits: Mask) -> int | None:
+        return best(fleet, nearest(fleet, fits, request), request.needs, scene.policy)
+
+    exposes = ""
+    if scene.failover is None:
+        row = next((row for fits in wanted if (row := rank(fits)) is not None), None)
+    else:
+        chosen = choose(scene.failover, fleet, wanted, rank, request)
+        row = chosen.row
+        if row is None and chosen.breaks and scene.failover.admission is Admission.WARN:
+            row, exposed = next(iter(chosen.breaks.items()))
+            exposes = fleet[exposed].host.name
+        elif chosen.breaks:
+            found = found.but(*refusing(fleet, chosen, found.fits))
+    if row is None:
+        raise NoPlace(Code.NO_HOST_FITS, _why(found, scene))
+    return _Choice(fleet[row], found, exposes)
 
 
 def _why(found: Candidates, scene: Scene) -> dict[str, Any]:
@@ -118,7 +143,8 @@ def _why(found: Candidates, scene: Scene) -> dict[str, Any]:
     }
 
 
-def _placed(vm: Vm, placement: Placement, scene: Scene, found: Candidates, chosen: HostView) -> Decision:
+def _placed(vm: Vm, placement: Placement, scene: Scene, choice: _Choice) -> Decision:
+    found, chosen = choice.found, choice.host
     needs, host_ctl = found.request.needs, subjects.host_ctl(placement.host_id)
     host = chosen.host.model_copy(
         update={"allocated": chosen.host.allocated.plus(needs), "vms": chosen.host.vms + 1}
@@ -130,6 +156,7 @@ def _placed(vm: Vm, placement: Placement, scene: Scene, found: Candidates, chose
         refusals=found.refusals(scene.fleet, PASSED_BY_MAX),
         refused=dict(found.refused),
         policy=scene.policy,
+        exposes=choice.exposes,
     )
     reserved = HostReserved(host=host, vm_id=vm.vm_id, resources=needs)
     operation = vm.pending[0].command_id

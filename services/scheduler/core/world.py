@@ -41,6 +41,7 @@ from events.ids import BEGINNING, HostId, Seq, VmId
 from events.subjects import EventSubject
 from events.vm import Vm
 from services.scheduler.core.decision import Known, Scene
+from services.scheduler.core.failover import Admission, Failover
 from services.scheduler.core.fleet import Fleet, Mask
 from services.scheduler.core.groups import Groups
 from services.scheduler.core.packing import Shape
@@ -63,9 +64,16 @@ class World:
     reports: dict[HostId, Known[HostReported]] = field(default_factory=dict)
     joined: dict[str, Known[VmId]] = field(default_factory=dict)
     """Of each group, who was placed last. It is never newer than what is known of the group's VMs."""
+    failures_tolerated: int = 0
+    admission: Admission = Admission.REFUSE
 
     def __post_init__(self) -> None:
         self.groups = Groups(self.fleet)
+        self.failover = (
+            Failover(self.fleet, self.groups, self.failures_tolerated, self.admission)
+            if self.failures_tolerated
+            else None
+        )
 
     def fold(self, subject: EventSubject, seq: Seq, message: Message) -> None:
         """Take in one event."""
@@ -96,6 +104,8 @@ class World:
             case HostReported():
                 if _keep(self.reports, message.host_id, Known(message, seq)):
                     self.fleet.report(message)
+                    if self.failover is not None:
+                        self.failover.forget()
             case VmDesired():
                 pass  # Our own word to a host; its VM's ctl event says the same to us.
             case RunFact():
@@ -158,6 +168,7 @@ class World:
             readable=readable,
             name_owner=self.claims.get(name_claim, Known()) if name_claim is not None else Known(),
             policy=policy,
+            failover=self.failover,
         )
 
     def host(self, host_id: HostId) -> Known[Host]:
@@ -188,6 +199,8 @@ class World:
     def _moved(self, before: Vm | None, after: Vm | None) -> None:
         """Count anew what the placed VMs say of the hosts."""
         self.groups.follow(before, after)
+        if self.failover is not None:
+            self.failover.follow(before, after)
         gone, come = _shape(before), _shape(after)
         if gone == come:
             return

@@ -153,7 +153,7 @@ async def test_each_verb_lies_on_the_log_as_it_was_asked_for(world: World) -> No
         assert stored is not None
         assert codec.decode(stored.body)[1] == command
     shown = (await world.http.get(path)).json()
-    wished = {"placement": NOTHING_WISHED.model_dump(mode="json")}
+    wished = {"highly_available": False, "placement": NOTHING_WISHED.model_dump(mode="json")}
     assert (shown["spec"], shown["effective"]) == (row.spec.model_dump(mode="json") | wished, None)
     renamed = await world.http.patch(path, json={"name": "other"})
     assert (renamed.status_code, renamed.json()["code"]) == (422, "cannot_rename")

@@ -47,7 +47,8 @@ async def test_a_running_vm_shows_its_host_and_what_can_be_done(api: Api) -> Non
         "created_at": "2026-01-02T12:00:00Z",
         "changed_at": "2026-01-02T12:00:00Z",
         "allowed_verbs": ["stop", "power_off", "reboot", "reset", "pause", "update"],
-        "spec": a_vm().spec.model_dump(mode="json") | {"placement": NOTHING_WISHED.model_dump(mode="json")},
+        "spec": a_vm().spec.model_dump(mode="json")
+        | {"highly_available": False, "placement": NOTHING_WISHED.model_dump(mode="json")},
         "pending_changes": [],
         "pause_cause": None,
         "responding": True,

@@ -33,6 +33,7 @@ WHOLE: dict[str, Any] = WEB | {
     "on_io_error": "leave_paused",
     "agent_wait_s": 30,
     "priority": 70,
+    "highly_available": True,
 }
 
 
@@ -58,6 +59,7 @@ async def test_a_whole_spec_is_taken_as_it_is(api: Api) -> None:
         on_io_error=ErrorPolicy.LEAVE_PAUSED,
         agent_wait_s=30.0,
         priority=70,
+        highly_available=True,
     )
 
 

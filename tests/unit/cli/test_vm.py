@@ -15,7 +15,7 @@ def test_a_create_takes_all_that_a_vm_can_be(roost: Roost, server: Server) -> No
     line = (
         "vm create web-03 --image tiny --cpus 2 --memory 1G --max-cpus 4 --machine q35 --cpu-model host-model"
         " --disk data:10G:raw:fast --disk root:from=debian --nic br0,52:54:00:AA:00:01 --nic br1"
-        " --graphics vnc --transient --on-io-error leave-paused --agent-wait 30s --priority 70"
+        " --graphics vnc --transient --on-io-error leave-paused --agent-wait 30s --priority 70 --ha"
     )
     assert roost(*line.split()).code == Exit.OK
     ((_, _, _, body),) = server.asked("POST /vms")
@@ -37,6 +37,7 @@ def test_a_create_takes_all_that_a_vm_can_be(roost: Roost, server: Server) -> No
         "on_io_error": "leave_paused",
         "agent_wait_s": 30,
         "priority": 70,
+        "highly_available": True,
     }
 
 

@@ -20,6 +20,8 @@ from infra.leases.term import Timing
 from infra.runtime.errors import Unavailable
 from infra.runtime.health import Health
 from infra.runtime.ids import random_id
+from services.scheduler.core.failover import Admission
+from services.scheduler.core.world import World
 from services.scheduler.handler import Scheduler
 from services.scheduler.memory import Memory
 from services.scheduler.settings import SchedulerSettings
@@ -126,6 +128,7 @@ class Control:
     clock: StillClock = field(default_factory=StillClock)
     leases: MemoryLeases = field(default_factory=MemoryLeases)
     hosts: list[HostId] = field(default_factory=list)
+    failures_tolerated: int = 0
 
     def __post_init__(self) -> None:
         self.log, self.queue = MemoryLog(self.events), MemoryLog(self.asked)
@@ -170,7 +173,8 @@ class Control:
     ) -> AsyncIterator[Process]:
         """Run a scheduler, and kill it."""
         log, clock, wire = log or self.log, clock or self.clock, Wire()
-        memory = Memory(log, self.queue, clock)
+        world = World(failures_tolerated=self.failures_tolerated, admission=Admission.WARN)
+        memory = Memory(log, self.queue, clock, world=world)
         self.memories.append(memory)
         commands = Commands(Reader(self.consumer, wire))
         scheduler = Scheduler(

@@ -1,0 +1,334 @@
+"""Keep room elsewhere for the protected VMs of any hosts that fail: N+k admission.
+
+Each protected VM has *fallback hosts*, as many as failures are tolerated, all different: one of them is left,
+whichever hosts fail with its own. What is kept free on a host is the sum of the largest loads that so many
+others would bring. With one failure that is exact: the VMs of a host have fallbacks if, and only if, they
+pack onto the others. With more it is on the safe side.
+
+A silent host counts as one that is there: it is one of the failures that are tolerated.
+"""
+
+from bisect import bisect_left, insort
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from enum import StrEnum
+
+import numpy as np
+
+from events.ids import HostId, VmId
+from events.spec import VmSpec
+from events.values import Resources
+from events.vm import Vm, reserved_by
+from events.wishes import Rule
+from services.scheduler.core.fallback import Item, Room, fallbacks, takes
+from services.scheduler.core.filters import Filter, lasting
+from services.scheduler.core.fleet import Fleet, Mask
+from services.scheduler.core.groups import Groups, Others
+from services.scheduler.core.request import Request
+from services.scheduler.core.wishes import Says, all_of
+
+HOSTS_TRIED_MAX = 16
+"""Hosts on which a start is tried before it is said to break what is kept; the best ones first."""
+BROKEN_MAX = 4
+"""Hosts without fallbacks that are looked at again before a decision; the others have their turn later."""
+
+Load = tuple[int, int]
+"""vCPUs and MiB."""
+Plan = dict[int, Load]
+"""What the protected VMs of one host would bring to others: rows of the fleet."""
+
+
+class Loads:
+    """What each other host would bring to one, and the largest sums of it, in vCPUs and in MiB."""
+
+    def __init__(self) -> None:
+        self.of: dict[int, Load] = {}
+        self._sorted: tuple[list[int], list[int]] = ([], [])
+
+    def put(self, host: int, load: Load) -> None:
+        self.of[host] = load
+        for ordered, part in zip(self._sorted, load, strict=True):
+            insort(ordered, part)
+
+    def drop(self, host: int) -> None:
+        for ordered, part in zip(self._sorted, self.of.pop(host), strict=True):
+            del ordered[bisect_left(ordered, part)]
+
+    def largest(self, most: int) -> Load:
+        """Give the sum of the *most* largest loads, of each kind by itself."""
+        vcpus, memory = (sum(ordered[-most:]) if most else 0 for ordered in self._sorted)
+        return vcpus, memory
+
+
+class Admission(StrEnum):
+    """What becomes of a start that would use up what is kept for others."""
+
+    REFUSE = "refuse"
+    WARN = "warn"
+    """It goes on, and the placement names a host whose failure could not be borne any more."""
+
+
+@dataclass(frozen=True)
+class Chosen:
+    """The host that was found, and those where a start would leave VMs without a place to go."""
+
+    row: int | None
+    breaks: Mapping[int, int]
+    """Row to row: whose failure could no longer be borne if that host took the VM."""
+
+
+class Failover:
+    """Mutable, owned by one world. Plans are made when they are asked for; any that holds is as good."""
+
+    def __init__(self, fleet: Fleet, groups: Groups, tolerates: int, admission: Admission) -> None:
+        assert tolerates > 0, "nothing is kept for no failure"
+        self.tolerates = tolerates
+        self.admission = admission
+        self._fleet = fleet
+        self._groups = groups
+        self._vms: dict[HostId, dict[VmId, Vm]] = {}
+        self._plans: dict[int, Plan] = {}
+        self._loads: dict[int, Loads] = {}
+        self._kept: Room = np.zeros((2, 0), np.int64)
+        """What may have to go in at each host, should as many others fail as are tolerated."""
+        self._kept_but_one: Room = self._kept
+        """The same, should one less fail."""
+        self._stale: set[HostId] = set()
+        self._broken: dict[HostId, None] = {}
+        """Those whose failure cannot be borne, the longest ago looked at first."""
+
+    def follow(self, before: Vm | None, after: Vm | None) -> None:
+        """Take in that a VM is not what it was."""
+        was, is_ = _protected_on(before), _protected_on(after)
+        if was == is_ and _as(before) == _as(after):
+            return
+        if was is not None and before is not None:
+            del self._vms[was][before.vm_id]
+            self._stale.add(was)
+        if is_ is not None and after is not None:
+            self._vms.setdefault(is_, {})[after.vm_id] = after
+            self._stale.add(is_)
+
+    def forget(self) -> None:
+        """Note that hosts are not what they were."""
+        self._stale |= self._vms.keys()
+
+    @property
+    def unready(self) -> bool:
+        """Whether there is a host whose VMs have to be looked at."""
+        return bool(self._stale) or self._kept.shape[1] != len(self._fleet)
+
+    @property
+    def broken(self) -> frozenset[HostId]:
+        """The hosts whose failure could not be borne, when last looked at."""
+        return frozenset(self._broken)
+
+    def settle(self, most: int) -> None:
+        """Plan anew up to *most* hosts for which that is due, and look again at some that had no plan."""
+        if self._kept.shape[1] != len(self._fleet):
+            self._kept, self._kept_but_one = (np.zeros((2, len(self._fleet)), np.int64) for _ in range(2))
+            self._plans.clear()
+            self._loads.clear()
+            self._stale |= self._vms.keys()
+        room = _room(self._fleet)
+        for row in np.flatnonzero((self._kept > room).any(axis=0)).tolist():
+            self._stale |= {self._fleet[host].host.host_id for host in _hosts(self._loads.get(row))}
+        for host_id in sorted(self._stale)[:most]:
+            self._stale.discard(host_id)
+            self._plan(host_id, room)
+        for host_id in list(self._broken)[:BROKEN_MAX]:
+            self._plan(host_id, room)
+
+    def breach(self, fleet: Fleet, row: int, request: Request) -> int | None:
+        """Name the row whose failure can no longer be borne once *row* has taken a VM; None: all still can.
+
+        *fleet* is ours, or as ours will be.
+        """
+        room = _room(fleet)
+        room[:, row] -= (request.needs.vcpus, request.needs.memory_mib)
+        if request.spec.highly_available and not self._shelters(row, room, request):
+            return row
+        for host in _hosts(self._loads.get(row)):
+            if (self._kept[:, row] <= room[:, row]).all():
+                break
+            plan = self._drop(host)
+            left = room[:, row] - self._kept_but_one[:, row] - plan[row]
+            self._adopt(host, plan)
+            if (left < 0).any() and not self._replan(host, room):
+                return host
+        return None if (self._kept[:, row] <= room[:, row]).all() else row
+
+    def easy(self, fleet: Fleet, needs: Resources) -> Mask:
+        """Say which hosts can take a VM with no plan changed for it."""
+        after = _room(fleet) - np.array([[needs.vcpus], [needs.memory_mib]])
+        found: Mask = (after >= self._kept).all(axis=0)
+        return found
+
+    def _shelters(self, row: int, room: Room, request: Request) -> bool:
+        """Say whether one more VM in *row* would have fallback hosts, beside those that it has."""
+        host_id, plan = self._fleet[row].host.host_id, self._plans.get(row, {})
+        if host_id in self._broken:
+            return False
+        if not request.spec.placement.groups:
+            takers = takes(self._item([request], row), self._room_for(row, room, plan))
+            if np.count_nonzero(takers) >= self.tolerates:
+                return True
+        self._drop(row)
+        items = self._items(host_id, row, request)
+        found = fallbacks(items, self._room_for(row, room, {}), self.tolerates)
+        self._adopt(row, plan)
+        return found is not None
+
+    def _plan(self, host_id: HostId, room: Room) -> None:
+        row = self._fleet.row(host_id)
+        if row is None:
+            return  # It is not known: neither is what it has.
+        self._broken.pop(host_id, None)
+        if not self._replan(row, room):
+            self._drop(row)
+            self._broken[host_id] = None
+
+    def _replan(self, row: int, room: Room) -> bool:
+        """Find fallbacks for what the host in *row* has now; False, and all as it was: there are none."""
+        before = self._drop(row)
+        items = self._items(self._fleet[row].host.host_id, row)
+        found = fallbacks(items, self._room_for(row, room, {}), self.tolerates)
+        if found is None:
+            self._adopt(row, before)
+            return False
+        plan: Plan = {}
+        for item, rows in zip(items, found, strict=True):
+            for target in rows:
+                vcpus, memory = plan.get(target, (0, 0))
+                plan[target] = vcpus + item.vcpus, memory + item.memory_mib
+        self._adopt(row, plan)
+        return True
+
+    def _items(self, host_id: HostId, row: int, *more: Request) -> list[Item]:
+        """Say what would have to go from a host: VMs that are bound to be together as one."""
+        bundles: list[list[Request]] = []
+        for one in (*map(self._request, self._vms.get(host_id, {}).values()), *more):
+            bound = [bundle for bundle in bundles if any(_bound(one.spec, other.spec) for other in bundle)]
+            bundles = [bundle for bundle in bundles if bundle not in bound]
+            bundles.append([one, *(other for bundle in bound for other in bundle)])
+        return [self._item(bundle, row) for bundle in bundles]
+
+    def _item(self, bundle: Sequence[Request], row: int) -> Item:
+        """Say what *bundle* is to the hosts that would take it over from the one in *row*."""
+        masks = []
+        for one in bundle:
+            others = [others for others in one.others if not _leave_with(others, row)]
+            masks.append(lasting(self._fleet, replace(one, others=others)))
+        return Item(
+            sum(one.needs.vcpus for one in bundle),
+            sum(one.needs.memory_mib for one in bundle),
+            all_of(mask for mask in masks if mask is not None),
+        )
+
+    def _request(self, vm: Vm) -> Request:
+        spec = vm.running or vm.spec
+        found = (self._groups.others(vm.vm_id, wish) for wish in spec.placement.groups)
+        return Request(
+            spec=spec,
+            needs=reserved_by(vm),
+            made_disks=frozenset(vm.made_disks),
+            others=[others for others in found if others is not None],
+        )
+
+    def _room_for(self, row: int, room: Room, plan: Plan) -> Room:
+        """Give what the VMs of one host may use elsewhere, beside what *plan* and other failures take."""
+        left: Room = room - self._kept_but_one
+        for target, load in plan.items():
+            left[:, target] -= load
+        left[:, row] = -1
+        return left
+
+    def _adopt(self, row: int, plan: Plan) -> None:
+        self._plans[row] = plan
+        for target, load in plan.items():
+            self._loads.setdefault(target, Loads()).put(row, load)
+            self._sum(target)
+
+    def _drop(self, row: int) -> Plan:
+        plan = self._plans.pop(row, {})
+        for target in plan:
+            self._loads[target].drop(row)
+            self._sum(target)
+        return plan
+
+    def _sum(self, target: int) -> None:
+        loads = self._loads[target]
+        self._kept[:, target] = loads.largest(self.tolerates)
+        self._kept_but_one[:, target] = loads.largest(self.tolerates - 1)
+
+
+def choose(
+    failover: Failover,
+    fleet: Fleet,
+    wanted: Sequence[Mask],
+    rank: Callable[[Mask], int | None],
+    request: Request,
+) -> Chosen:
+    """Find the best host where a start leaves every host's failure as bearable as it was.
+
+    The best is what *rank* says, of those that are *wanted* first, if any of them will do. Hosts on which
+    nothing is kept for others come before those where that first has to move.
+    """
+    failover.settle(len(fleet))
+    easy, breaks = failover.easy(fleet, request.needs), dict[int, int]()
+    for left in (fits & mask for fits in wanted for mask in (easy, ~easy)):
+        left[list(breaks)] = False
+        while len(breaks) < HOSTS_TRIED_MAX and (row := rank(left)) is not None:
+            broken = failover.breach(fleet, row, request)
+            if broken is None:
+                return Chosen(row, breaks)
+            breaks[row] = broken
+            left[row] = False
+    return Chosen(None, breaks)
+
+
+def refusing(fleet: Fleet, chosen: Chosen, fits: Mask) -> tuple[Filter, Mask]:
+    """Give what was found as the last filter: who was refused, and why."""
+    passes = np.ones(len(fleet), np.bool_)
+    passes[list(chosen.breaks)] = False
+    if chosen.row is None:
+        passes &= ~fits  # More than are tried at all: they are refused with the others.
+
+    def says(fleet: Fleet, row: int, _: Request) -> Says:
+        if row not in chosen.breaks:
+            return "a look at it", f"none after {HOSTS_TRIED_MAX} others in vain"
+        failing = fleet[chosen.breaks[row]].host.name
+        return f"room elsewhere for the highly available VMs of {failing}, should it fail", "not enough"
+
+    return Filter("failover", lambda *_: passes, says), passes
+
+
+def _protected_on(vm: Vm | None) -> HostId | None:
+    """Name the host of a VM that is to run again elsewhere; None: it is not, or runs nowhere."""
+    if vm is None or vm.placement is None or not (vm.running or vm.spec).highly_available:
+        return None
+    return vm.placement.host_id
+
+
+def _as(vm: Vm | None) -> object:
+    return None if vm is None else (vm.running or vm.spec, reserved_by(vm), vm.made_disks)
+
+
+def _bound(one: VmSpec, other: VmSpec) -> bool:
+    """Tell whether two VMs on one host are bound to be on one."""
+    mine, others = ({wish.name: wish for wish in spec.placement.groups} for spec in (one, other))
+    wishes = (wish for name in mine.keys() & others.keys() for wish in (mine[name], others[name]))
+    return any(wish.hard and wish.rule is Rule.TOGETHER for wish in wishes)
+
+
+def _room(fleet: Fleet) -> Room:
+    return np.stack((fleet.free_vcpus, fleet.free_memory)).astype(np.int64)
+
+
+def _leave_with(others: Others, row: int) -> bool:
+    """Tell whether all others of a group would be gone with the host in *row*."""
+    return int(others.here[row]) == others.total
+
+
+def _hosts(loads: Loads | None) -> list[int]:
+    return sorted(loads.of) if loads is not None else []
