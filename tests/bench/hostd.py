@@ -29,7 +29,7 @@ from tests.bench.start import Api, same_but_another
 from tests.support.eventually import eventually
 
 STARTS, WARM_UP = 30, 2
-ROUNDS = 7
+ROUNDS = 25
 TOGETHER = 4
 PAUSES = 100
 GUESTS = 100
