@@ -45,6 +45,8 @@ class Scene:
     policy: Policy = Policy.BALANCED
     failover: Failover | None = None
     """What is kept free for the highly available VMs of hosts that fail; None: nothing is."""
+    avoided: Mask | None = None
+    """Hosts that are taken only where no other will do; None: none is."""
 
     def host(self, host_id: HostId) -> HostView | None:
         """Give a host whose last word can be read."""

@@ -114,6 +114,8 @@ def _choose(vm: Vm, scene: Scene, found: Candidates) -> _Choice:
         wanted.insert(0, found.fits & fleet.mask([vm.last_host_id]))
 
     def rank(fits: Mask) -> int | None:
+        if scene.avoided is not None and (fits & ~scene.avoided).any():
+            fits = fits & ~scene.avoided
         return best(fleet, nearest(fleet, fits, request), request.needs, scene.policy)
 
     exposes = ""

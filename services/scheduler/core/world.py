@@ -42,6 +42,7 @@ from events.subjects import EventSubject
 from events.vm import Vm
 from services.scheduler.core.decision import Known, Scene
 from services.scheduler.core.failover import Admission, Failover
+from services.scheduler.core.failures import Failures
 from services.scheduler.core.fleet import Fleet, Mask
 from services.scheduler.core.groups import Groups
 from services.scheduler.core.packing import Shape
@@ -69,6 +70,7 @@ class World:
 
     def __post_init__(self) -> None:
         self.groups = Groups(self.fleet)
+        self.failures = Failures()
         self.failover = (
             Failover(self.fleet, self.groups, self.failures_tolerated, self.admission)
             if self.failures_tolerated
@@ -109,7 +111,8 @@ class World:
             case VmDesired():
                 pass  # Our own word to a host; its VM's ctl event says the same to us.
             case RunFact():
-                _keep(self.facts, (message.vm_id, message.host_id), Known[VmFact](message, seq))
+                if _keep(self.facts, (message.vm_id, message.host_id), Known[VmFact](message, seq)):
+                    self.failures.take(seq, message)
             case _:
                 assert_never(message)
 
@@ -169,6 +172,7 @@ class World:
             name_owner=self.claims.get(name_claim, Known()) if name_claim is not None else Known(),
             policy=policy,
             failover=self.failover,
+            avoided=self.failures.avoided(self.fleet),
         )
 
     def host(self, host_id: HostId) -> Known[Host]:
