@@ -4,7 +4,7 @@ from typing import Annotated
 
 from pydantic import Field, StringConstraints
 
-from events.values import Value
+from events.values import Resources, Value
 
 Label = Annotated[str, StringConstraints(max_length=253)]
 Path = Annotated[str, StringConstraints(max_length=4096)]
@@ -19,6 +19,7 @@ STORAGES_MAX = 64
 NETWORKS_MAX = 128
 FOREIGN_MAX = 64
 LABELS_MAX = 64
+NO_RESOURCES = Resources(vcpus=0, memory_mib=0)
 
 
 class Processor(Value):
@@ -71,6 +72,9 @@ class ForeignDomain(Value):
     uuid: Label
     name: Label
     state: Label
+    vcpus: int = Field(default=0, ge=0)
+    memory_mib: int = Field(default=0, ge=0)
+    """The most that it may come to."""
 
 
 class MachineFacts(Value):
@@ -83,7 +87,9 @@ class MachineFacts(Value):
     networks: tuple[Label, ...] = Field(default=(), max_length=NETWORKS_MAX)
     """The bridges that network cards can be put on."""
     foreign: tuple[ForeignDomain, ...] = Field(default=(), max_length=FOREIGN_MAX)
-    """By name; they take memory that roost does not know of."""
+    """By name."""
     foreign_total: int = Field(default=0, ge=0)
+    foreign_takes: Resources = NO_RESOURCES
+    """What all of those that are up may come to; no VM of roost's gets it."""
     labels: tuple[HostLabel, ...] = Field(default=(), max_length=LABELS_MAX)
     """What its operator calls it, in order; VMs can be made to require or to avoid them."""

@@ -144,4 +144,6 @@ def _storage(one: Body) -> str:
 def _foreign(machine: Body) -> str:
     shown = [f"{one['name']} ({one['state']})" for one in machine["foreign"]]
     rest = machine["foreign_total"] - len(shown)
-    return ", ".join(shown + [f"and {rest} more"] * (rest > 0)) or "-"
+    named = ", ".join(shown + [f"and {rest} more"] * (rest > 0)) or "-"
+    takes = machine.get("foreign_takes", {})
+    return f"{named}; {show_mib(takes['memory_mib'])} kept for them" if takes.get("memory_mib") else named

@@ -11,7 +11,7 @@ import libvirt
 from lxml import etree
 
 from events.machine import FEATURES_MAX, FOREIGN_MAX, ForeignDomain, MachineFacts, Processor
-from events.values import Versions
+from events.values import Resources, Versions
 from services.hostd.hypervisor.domain_xml import NAMESPACE
 from services.hostd.hypervisor.port import Machine
 
@@ -29,6 +29,7 @@ _STATES: Mapping[int, str] = {
     libvirt.VIR_DOMAIN_CRASHED: "crashed",
     libvirt.VIR_DOMAIN_PMSUSPENDED: "pmsuspended",
 }
+_DOWN = {"shut off", "crashed"}
 _NOT_OURS = {libvirt.VIR_ERR_NO_DOMAIN_METADATA, libvirt.VIR_ERR_NO_DOMAIN}
 
 
@@ -52,6 +53,10 @@ def machine(connection: Any) -> Machine:
             processor=processor(connection.getCapabilities()),
             foreign=tuple(foreign[:FOREIGN_MAX]),
             foreign_total=len(foreign),
+            foreign_takes=Resources(
+                vcpus=sum(one.vcpus for one in foreign if one.state not in _DOWN),
+                memory_mib=sum(one.memory_mib for one in foreign if one.state not in _DOWN),
+            ),
         ),
     )
 
@@ -90,7 +95,7 @@ def _described(domain: Any) -> ForeignDomain | None:
         if err.get_error_code() not in _NOT_OURS:
             raise
     try:
-        state = domain.state()[0]
+        state, memory_kib, _, vcpus, _ = domain.info()
     except libvirt.libvirtError as err:
         if err.get_error_code() == libvirt.VIR_ERR_NO_DOMAIN:
             return None
@@ -99,6 +104,8 @@ def _described(domain: Any) -> ForeignDomain | None:
         uuid=str(UUID(bytes=domain.UUID())),
         name=domain.name()[:LABEL_MAX],
         state=_STATES.get(state, str(state)),
+        vcpus=vcpus,
+        memory_mib=memory_kib // 1024,
     )
 
 

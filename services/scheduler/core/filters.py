@@ -171,5 +171,13 @@ def lasting(fleet: Fleet, request: Request) -> Mask | None:
     return wishes.all_of(mask for mask in masks if mask is not None)
 
 
+def lasting_facts(view: HostView | None) -> object:
+    """Give all that `lasting` reads of a host's report."""
+    machine = view.report.machine if view is not None and view.report is not None else None
+    if view is None or machine is None:
+        return None
+    return machine.networks, machine.labels, bool(machine.storages), _writable(view)
+
+
 def _list(names: Sequence[str]) -> str:
     return ", ".join(names) or "none"

@@ -20,6 +20,7 @@ from events.events import (
 from events.facts import HostReported, StopCause, VmFact, VmStartFailed, VmStopped
 from events.host import Host
 from events.ids import CommandId
+from events.machine import NO_RESOURCES
 from events.spec import IMAGE_DISK, RunOnce, changed_fields, with_fields
 from events.values import Desired, Resources, VmPhase
 from events.vm import (
@@ -256,7 +257,12 @@ def enlist(report: HostReported, known: Known[Host], capacity: Resources) -> Dec
 
 
 def capacity_of(report: HostReported, vcpus_per_core: float, reserve_mib: int) -> Resources:
-    """Say what a host may give: cores by the over-commit ratio, memory less the host's own reserve."""
+    """Say what a host may give: cores by the over-commit ratio, memory less the host's own reserve.
+
+    Of both it keeps what domains take that are not ours.
+    """
+    theirs = report.machine.foreign_takes if report.machine is not None else NO_RESOURCES
     return Resources(
-        vcpus=int(report.cores * vcpus_per_core), memory_mib=max(0, report.memory_mib - reserve_mib)
+        vcpus=max(0, int(report.cores * vcpus_per_core) - theirs.vcpus),
+        memory_mib=max(0, report.memory_mib - reserve_mib - theirs.memory_mib),
     )

@@ -43,6 +43,7 @@ from events.vm import Vm
 from services.scheduler.core.decision import Known, Scene
 from services.scheduler.core.failover import Admission, Failover
 from services.scheduler.core.failures import Failures
+from services.scheduler.core.filters import lasting_facts
 from services.scheduler.core.fleet import Fleet, Mask
 from services.scheduler.core.groups import Groups
 from services.scheduler.core.packing import Shape
@@ -105,8 +106,11 @@ class World:
                 _keep(self.joined, message.group, Known(message.vm_id, seq))
             case HostReported():
                 if _keep(self.reports, message.host_id, Known(message, seq)):
+                    before = self.fleet.get(message.host_id)
                     self.fleet.report(message)
-                    if self.failover is not None:
+                    if self.failover is not None and lasting_facts(before) != lasting_facts(
+                        self.fleet.get(message.host_id)
+                    ):
                         self.failover.forget()
             case VmDesired():
                 pass  # Our own word to a host; its VM's ctl event says the same to us.

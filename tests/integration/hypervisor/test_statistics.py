@@ -13,8 +13,8 @@ import pytest
 import pytest_asyncio
 
 from events.ids import Generation, VmId
-from events.machine import ForeignDomain
 from events.statistics import VmStatistics
+from events.values import Resources
 from infra.lab.guest import build_guest
 from infra.lab.lab import Lab
 from infra.lab.processes import arguments
@@ -214,8 +214,12 @@ async def test_the_machine_is_described_and_names_who_is_not_ours(world: World) 
     found: Machine = await world.call(machine)
     assert found.cores >= 1
     assert found.boot_id == Path("/proc/sys/kernel/random/boot_id").read_text().strip()
-    assert found.facts.foreign == (ForeignDomain(uuid=world.foreign, name="theirs", state="running"),)
+    (theirs,) = found.facts.foreign
+    assert (theirs.uuid, theirs.name, theirs.state) == (world.foreign, "theirs", "running")
+    assert theirs.vcpus >= 1
+    assert theirs.memory_mib >= 32
     assert found.facts.foreign_total == 1
+    assert found.facts.foreign_takes == Resources(vcpus=theirs.vcpus, memory_mib=theirs.memory_mib)
     cpu = found.facts.processor
     assert cpu is not None
     assert (cpu.arch, bool(cpu.model), bool(cpu.vendor)) == ("x86_64", True, True)

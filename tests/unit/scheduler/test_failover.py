@@ -11,7 +11,7 @@ from events.codes import Code
 from events.commands import CreateVm, StartVm, StopVm
 from events.events import HostCapacityChanged, HostRegistered, Outcome, VmPlaced
 from events.ids import HostId
-from events.machine import MachineFacts
+from events.machine import MachineFacts, Storage
 from events.spec import RunOnce, VmSpec
 from events.values import Resources
 from events.vm import reserved_by
@@ -190,6 +190,20 @@ def test_hosts_that_its_wishes_leave_out_are_no_place_for_it() -> None:
     assert start(story, 1, wanted) is None
     story.given(told.model_copy(update={"host_id": TWO, "name": "rack-2"}))
     assert start(story, 2, wanted) in {ONE, TWO}
+
+
+def test_plans_are_made_anew_for_what_they_read_and_nothing_else() -> None:
+    story = hosts(8, 8)
+    assert start(story, 1, wanting(4)) == ONE
+    failover = story.world.failover
+    assert failover is not None
+    failover.settle(PLENTY)
+    told = report(TWO)
+    for free in (100, 50):
+        disk = Storage(name="main", path="/disks", total_mib=100, free_mib=free, writable=True)
+        story.given(told.model_copy(update={"machine": MachineFacts(storages=(disk,))}))
+        assert failover.unready == (free == 100), "the first time a storage came, the second time it filled"
+        failover.settle(PLENTY)
 
 
 def test_those_that_are_apart_find_hosts_of_their_own() -> None:

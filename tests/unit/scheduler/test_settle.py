@@ -8,6 +8,7 @@ from events.commands import CreateVm, StartVm, StopVm
 from events.events import HostRegistered, Outcome, VmReleased
 from events.facts import StopCause, VmFact, VmStarting, VmStopping
 from events.ids import Generation
+from events.machine import MachineFacts
 from events.values import Desired, Resources
 from services.scheduler.core.decision import NOTHING, Known
 from services.scheduler.core.settle import capacity_of, enlist, settle
@@ -135,3 +136,10 @@ def test_a_host_gives_cores_times_the_ratio_and_memory_less_its_own(
 ) -> None:
     found = capacity_of(report(cores=cores, memory_mib=memory_mib), ratio, reserve_mib)
     assert (found.vcpus, found.memory_mib) == capacity
+
+
+def test_what_other_domains_take_no_vm_gets() -> None:
+    takes = Resources(vcpus=3, memory_mib=1000)
+    told = report(cores=2, memory_mib=4608).model_copy(update={"machine": MachineFacts(foreign_takes=takes)})
+    assert capacity_of(told, 4.0, 512) == Resources(vcpus=5, memory_mib=3096)
+    assert capacity_of(told, 1.0, 4000) == Resources(vcpus=0, memory_mib=0)
