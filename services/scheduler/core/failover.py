@@ -8,9 +8,9 @@ pack onto the others. With more it is on the safe side.
 A silent host counts as one that is there: it is one of the failures that are tolerated.
 """
 
-from bisect import bisect_left, insort
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from collections import Counter, defaultdict
+from collections.abc import Sequence
+from dataclasses import replace
 from enum import StrEnum
 
 import numpy as np
@@ -21,43 +21,15 @@ from events.values import Resources
 from events.vm import Vm, reserved_by
 from events.wishes import Rule
 from services.scheduler.core.fallback import Item, Room, fallbacks, takes
-from services.scheduler.core.filters import Filter, lasting
+from services.scheduler.core.filters import lasting
 from services.scheduler.core.fleet import Fleet, Mask
 from services.scheduler.core.groups import Groups, Others
+from services.scheduler.core.loads import Loads, Plan
 from services.scheduler.core.request import Request
-from services.scheduler.core.wishes import Says, all_of
+from services.scheduler.core.wishes import all_of
 
-HOSTS_TRIED_MAX = 16
-"""Hosts on which a start is tried before it is said to break what is kept; the best ones first."""
 BROKEN_MAX = 4
 """Hosts without fallbacks that are looked at again before a decision; the others have their turn later."""
-
-Load = tuple[int, int]
-"""vCPUs and MiB."""
-Plan = dict[int, Load]
-"""What the protected VMs of one host would bring to others: rows of the fleet."""
-
-
-class Loads:
-    """What each other host would bring to one, and the largest sums of it, in vCPUs and in MiB."""
-
-    def __init__(self) -> None:
-        self.of: dict[int, Load] = {}
-        self._sorted: tuple[list[int], list[int]] = ([], [])
-
-    def put(self, host: int, load: Load) -> None:
-        self.of[host] = load
-        for ordered, part in zip(self._sorted, load, strict=True):
-            insort(ordered, part)
-
-    def drop(self, host: int) -> None:
-        for ordered, part in zip(self._sorted, self.of.pop(host), strict=True):
-            del ordered[bisect_left(ordered, part)]
-
-    def largest(self, most: int) -> Load:
-        """Give the sum of the *most* largest loads, of each kind by itself."""
-        vcpus, memory = (sum(ordered[-most:]) if most else 0 for ordered in self._sorted)
-        return vcpus, memory
 
 
 class Admission(StrEnum):
@@ -66,15 +38,6 @@ class Admission(StrEnum):
     REFUSE = "refuse"
     WARN = "warn"
     """It goes on, and the placement names a host whose failure could not be borne any more."""
-
-
-@dataclass(frozen=True)
-class Chosen:
-    """The host that was found, and those where a start would leave VMs without a place to go."""
-
-    row: int | None
-    breaks: Mapping[int, int]
-    """Row to row: whose failure could no longer be borne if that host took the VM."""
 
 
 class Failover:
@@ -93,6 +56,8 @@ class Failover:
         """What may have to go in at each host, should as many others fail as are tolerated."""
         self._kept_but_one: Room = self._kept
         """The same, should one less fail."""
+        self._grouped: dict[str, Counter[HostId]] = defaultdict(Counter)
+        """Of each group, how many protected VMs are where."""
         self._stale: set[HostId] = set()
         self._broken: dict[HostId, None] = {}
         """Those whose failure cannot be borne, the longest ago looked at first."""
@@ -100,14 +65,18 @@ class Failover:
     def follow(self, before: Vm | None, after: Vm | None) -> None:
         """Take in that a VM is not what it was."""
         was, is_ = _protected_on(before), _protected_on(after)
+        if after is not None and after.placement is not None:
+            self._stale |= self._peers(after.running or after.spec)
         if was == is_ and _as(before) == _as(after):
             return
         if was is not None and before is not None:
             del self._vms[was][before.vm_id]
             self._stale.add(was)
+            self._count(before, was, -1)
         if is_ is not None and after is not None:
             self._vms.setdefault(is_, {})[after.vm_id] = after
             self._stale.add(is_)
+            self._count(after, is_, 1)
 
     def forget(self) -> None:
         """Note that hosts are not what they were."""
@@ -148,6 +117,11 @@ class Failover:
         room[:, row] -= (request.needs.vcpus, request.needs.memory_mib)
         if request.spec.highly_available and not self._shelters(row, room, request):
             return row
+        # Whoever must not meet it there any more goes elsewhere.
+        rows = (self._fleet.row(host_id) for host_id in sorted(self._peers(request.spec)))
+        for host in (host for host in rows if host is not None and row in self._plans.get(host, {})):
+            if not self._replan(host, room, (row, request.spec)):
+                return host
         for host in _hosts(self._loads.get(row)):
             if (self._kept[:, row] <= room[:, row]).all():
                 break
@@ -174,10 +148,19 @@ class Failover:
             if np.count_nonzero(takers) >= self.tolerates:
                 return True
         self._drop(row)
-        items = self._items(host_id, row, request)
+        here = [self._request(vm) for vm in self._vms.get(host_id, {}).values()]
+        items = self._items([*here, request], row)
         found = fallbacks(items, self._room_for(row, room, {}), self.tolerates)
         self._adopt(row, plan)
         return found is not None
+
+    def _peers(self, spec: VmSpec) -> set[HostId]:
+        """Name the hosts with protected VMs of a group of *spec*."""
+        return {host for wish in spec.placement.groups for host in +self._grouped[wish.name]}
+
+    def _count(self, vm: Vm, host_id: HostId, more: int) -> None:
+        for wish in (vm.running or vm.spec).placement.groups:
+            self._grouped[wish.name][host_id] += more
 
     def _plan(self, host_id: HostId, room: Room) -> None:
         row = self._fleet.row(host_id)
@@ -188,10 +171,14 @@ class Failover:
             self._drop(row)
             self._broken[host_id] = None
 
-    def _replan(self, row: int, room: Room) -> bool:
-        """Find fallbacks for what the host in *row* has now; False, and all as it was: there are none."""
+    def _replan(self, row: int, room: Room, newcomer: tuple[int, VmSpec] | None = None) -> bool:
+        """Find fallbacks for what the host in *row* has now; False, and all as it was: there are none.
+
+        Nobody who must be apart from a *newcomer* goes to its row.
+        """
         before = self._drop(row)
-        items = self._items(self._fleet[row].host.host_id, row)
+        requests = [self._request(vm) for vm in self._vms.get(self._fleet[row].host.host_id, {}).values()]
+        items = self._items(requests, row, newcomer)
         found = fallbacks(items, self._room_for(row, room, {}), self.tolerates)
         if found is None:
             self._adopt(row, before)
@@ -204,21 +191,29 @@ class Failover:
         self._adopt(row, plan)
         return True
 
-    def _items(self, host_id: HostId, row: int, *more: Request) -> list[Item]:
-        """Say what would have to go from a host: VMs that are bound to be together as one."""
+    def _items(
+        self, requests: Sequence[Request], row: int, newcomer: tuple[int, VmSpec] | None = None
+    ) -> list[Item]:
+        """Say what would have to go from the host in *row*: VMs that are bound to be together as one."""
         bundles: list[list[Request]] = []
-        for one in (*map(self._request, self._vms.get(host_id, {}).values()), *more):
-            bound = [bundle for bundle in bundles if any(_bound(one.spec, other.spec) for other in bundle)]
+        for one in requests:
+            bound = [
+                bundle
+                for bundle in bundles
+                if any(_rules(one.spec, other.spec, Rule.TOGETHER) for other in bundle)
+            ]
             bundles = [bundle for bundle in bundles if bundle not in bound]
             bundles.append([one, *(other for bundle in bound for other in bundle)])
-        return [self._item(bundle, row) for bundle in bundles]
+        return [self._item(bundle, row, newcomer) for bundle in bundles]
 
-    def _item(self, bundle: Sequence[Request], row: int) -> Item:
+    def _item(self, bundle: Sequence[Request], row: int, newcomer: tuple[int, VmSpec] | None = None) -> Item:
         """Say what *bundle* is to the hosts that would take it over from the one in *row*."""
-        masks = []
+        masks: list[Mask | None] = []
         for one in bundle:
             others = [others for others in one.others if not _leave_with(others, row)]
             masks.append(lasting(self._fleet, replace(one, others=others)))
+            if newcomer is not None and _rules(one.spec, newcomer[1], Rule.APART):
+                masks.append(np.arange(len(self._fleet)) != newcomer[0])
         return Item(
             sum(one.needs.vcpus for one in bundle),
             sum(one.needs.memory_mib for one in bundle),
@@ -262,47 +257,6 @@ class Failover:
         self._kept_but_one[:, target] = loads.largest(self.tolerates - 1)
 
 
-def choose(
-    failover: Failover,
-    fleet: Fleet,
-    wanted: Sequence[Mask],
-    rank: Callable[[Mask], int | None],
-    request: Request,
-) -> Chosen:
-    """Find the best host where a start leaves every host's failure as bearable as it was.
-
-    The best is what *rank* says, of those that are *wanted* first, if any of them will do. Hosts on which
-    nothing is kept for others come before those where that first has to move.
-    """
-    failover.settle(len(fleet))
-    easy, breaks = failover.easy(fleet, request.needs), dict[int, int]()
-    for left in (fits & mask for fits in wanted for mask in (easy, ~easy)):
-        left[list(breaks)] = False
-        while len(breaks) < HOSTS_TRIED_MAX and (row := rank(left)) is not None:
-            broken = failover.breach(fleet, row, request)
-            if broken is None:
-                return Chosen(row, breaks)
-            breaks[row] = broken
-            left[row] = False
-    return Chosen(None, breaks)
-
-
-def refusing(fleet: Fleet, chosen: Chosen, fits: Mask) -> tuple[Filter, Mask]:
-    """Give what was found as the last filter: who was refused, and why."""
-    passes = np.ones(len(fleet), np.bool_)
-    passes[list(chosen.breaks)] = False
-    if chosen.row is None:
-        passes &= ~fits  # More than are tried at all: they are refused with the others.
-
-    def says(fleet: Fleet, row: int, _: Request) -> Says:
-        if row not in chosen.breaks:
-            return "a look at it", f"none after {HOSTS_TRIED_MAX} others in vain"
-        failing = fleet[chosen.breaks[row]].host.name
-        return f"room elsewhere for the highly available VMs of {failing}, should it fail", "not enough"
-
-    return Filter("failover", lambda *_: passes, says), passes
-
-
 def _protected_on(vm: Vm | None) -> HostId | None:
     """Name the host of a VM that is to run again elsewhere; None: it is not, or runs nowhere."""
     if vm is None or vm.placement is None or not (vm.running or vm.spec).highly_available:
@@ -314,11 +268,11 @@ def _as(vm: Vm | None) -> object:
     return None if vm is None else (vm.running or vm.spec, reserved_by(vm), vm.made_disks)
 
 
-def _bound(one: VmSpec, other: VmSpec) -> bool:
-    """Tell whether two VMs on one host are bound to be on one."""
+def _rules(one: VmSpec, other: VmSpec, rule: Rule) -> bool:
+    """Tell whether two VMs are bound by *rule*, whichever of them wishes it."""
     mine, others = ({wish.name: wish for wish in spec.placement.groups} for spec in (one, other))
     wishes = (wish for name in mine.keys() & others.keys() for wish in (mine[name], others[name]))
-    return any(wish.hard and wish.rule is Rule.TOGETHER for wish in wishes)
+    return any(wish.hard and wish.rule is rule for wish in wishes)
 
 
 def _room(fleet: Fleet) -> Room:

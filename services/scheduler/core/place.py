@@ -11,8 +11,9 @@ from events.ids import CommandId, Generation, HostId, VmId
 from events.spec import RunOnce, with_fields
 from events.values import Desired, Placement
 from events.vm import ACTIONS, PendingCommand, Verb, Vm, reserved_by
+from services.scheduler.core.admission import choose, refusing
 from services.scheduler.core.decision import Change, Decision, Known, Scene
-from services.scheduler.core.failover import Admission, choose, refusing
+from services.scheduler.core.failover import Admission
 from services.scheduler.core.filters import Candidates, candidates
 from services.scheduler.core.fleet import HostView, Mask
 from services.scheduler.core.request import Request

@@ -214,6 +214,18 @@ def test_those_that_are_apart_find_hosts_of_their_own() -> None:
     assert start(story, 3, wishing(wanting(1), apart())) is not None
 
 
+def test_who_comes_to_be_apart_leaves_the_others_a_place() -> None:
+    story = hosts(8, 8, 8)
+    alone, plain = wishing(wanting(1), apart()), wishing(wanting(1, ha=False), apart())
+    assert start(story, 1, alone, on=ONE) == ONE
+    assert start(story, 2, plain, on=TWO) == TWO, "the first may still go to rack-3"
+    assert start(story, 3, plain, on=THREE) is None
+    assert [(one[0], one[1]) for one in refused(story, 3)] == [("rack-3", "failover")]
+    assert start(story, 4, wanting(8, ha=False), on=THREE) is None, "what is kept there is all there is"
+    stop(story, 2)
+    assert start(story, 5, plain, on=THREE) == THREE
+
+
 def test_those_that_are_together_go_together() -> None:
     story = hosts(9, 4, 4)
     assert start(story, 1, wishing(wanting(2), together())) == ONE
