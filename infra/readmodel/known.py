@@ -29,10 +29,11 @@ class KnownRows:
         """Tell which of *keys* have to be read; with too many known, all of them."""
         if len(self.vms) + len(self.hosts) + len(self.operations) > ROWS_MAX:
             self.forget()
+        # Not by set difference, which walks through all that is known.
         return Keys(
-            vms=keys.vms - self.vms.keys(),
-            hosts=keys.hosts - self.hosts.keys(),
-            operations=keys.operations - self.operations.keys(),
+            vms=frozenset(key for key in keys.vms if key not in self.vms),
+            hosts=frozenset(key for key in keys.hosts if key not in self.hosts),
+            operations=frozenset(key for key in keys.operations if key not in self.operations),
         )
 
     def learn(self, rows: Rows, keys: Keys = Keys()) -> None:  # noqa: B008 - an immutable value

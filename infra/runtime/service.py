@@ -6,7 +6,7 @@ import signal
 import sys
 from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine
 from contextlib import AsyncExitStack, asynccontextmanager
-from typing import Any
+from typing import Any, TypeVar
 
 import structlog
 
@@ -14,7 +14,11 @@ from infra.runtime.errors import ConfigInvalid
 from infra.runtime.health import Health, serve
 from infra.runtime.settings import EX_CONFIG
 
+T = TypeVar("T")
+
 STOP_TIMEOUT_S = 10.0
+OLDEST = 2
+"""The last of the collector's generations: to collect it is to look at everything."""
 
 
 class TaskEnded(Exception):
@@ -75,6 +79,36 @@ async def background(work: Coroutine[Any, Any, None]) -> AsyncIterator[None]:
             task.cancel()
 
 
+async def beside(work: Coroutine[Any, Any, None], other: Coroutine[Any, Any, T]) -> T:
+    """Do both at once, and give what *other* gives; the first that fails ends both, and is raised as is."""
+    task = asyncio.current_task()
+    assert task is not None, "a coroutine runs in a task"
+    name = task.get_name()  # What either says of what it needs, it says for this one.
+    try:
+        async with asyncio.TaskGroup() as group:
+            group.create_task(work, name=name)
+            found = group.create_task(other, name=name)
+    except BaseExceptionGroup as err:
+        raise err.exceptions[0] from None
+    return found.result()
+
+
+def _collect_little() -> None:
+    """Have a collection of garbage look at what is new alone: one that looked at all would stop the loop.
+
+    What a full collection has left stays out of the next ones: with 100,000 VMs they took up to 0.6 s
+    (measured). Garbage in cycles that was in use just then is never found; that is a handful each time.
+    """
+    gc.collect()
+    gc.freeze()
+    gc.callbacks.append(_keep_what_is_left)
+
+
+def _keep_what_is_left(phase: str, info: dict[str, int]) -> None:
+    if phase == "stop" and info["generation"] == OLDEST:
+        gc.freeze()
+
+
 def run_service(
     name: str, build: Callable[[Service, AsyncExitStack], Awaitable[None]], health: Health, port: int | None
 ) -> None:
@@ -87,9 +121,7 @@ def run_service(
                 server = await serve(health, port)
                 stack.callback(server.close)
             await build(service, stack)
-            # What was made until now stays; a collection that looked at all of it would stop the loop.
-            gc.collect()
-            gc.freeze()
+            _collect_little()
             await service.run()
 
     try:

@@ -21,6 +21,7 @@ from infra.readmodel.port import Fenced, ProjectionStore, Turn
 from infra.runtime.backoff import persist
 from infra.runtime.errors import Unavailable
 from infra.runtime.health import Health
+from infra.runtime.service import beside
 from services.projector.core.project import fold, reads
 from services.projector.core.reading import Seen, logged, read
 
@@ -49,6 +50,15 @@ class Source:
     pattern: str
     log: EventLog
     keep: bool
+
+
+@dataclass(frozen=True, slots=True)
+class _Ahead:
+    """What was read and is to be stored next; no turn: nothing came."""
+
+    turn: Turn | None = None
+    ended: Sequence[CommandId] = ()
+    waiting: Sequence[Recorded] = ()
 
 
 class Projector:
@@ -87,20 +97,34 @@ class Projector:
             await asyncio.sleep(STANDBY_S)
 
     async def _follow(self, source: Source, follower: Follower, position: Seq) -> None:
-        """Take batch after batch; raises Fenced, Corrupt."""
-        waiting: Sequence[Recorded] = ()  # The follower has passed these: they are ours to keep.
+        """Store turn after turn, and read the next one while one is stored; raises Fenced, Corrupt."""
+        ahead = await self._read_ahead(source, follower, position, ())
         while True:
-            if not waiting:
-                waiting = await persist(self._health, LOG_PART, partial(follower.next, BATCH_MAX, IDLE_S))
-            if not waiting:
+            due = ahead.turn
+            if due is None:
                 await self._check(source, position)
-                continue
-            batch, waiting = _cut(waiting)
-            turn, ended = await self._turn(source, position, batch)
-            # The outcome of a try may be unknown: if it was stored after all, the next one is fenced.
-            await persist(self._health, ROWS_PART, partial(self._store.advance, turn))
-            position = turn.after
-            await self._tell(ended)
+                ahead = await self._read_ahead(source, follower, position, ahead.waiting)
+            else:
+                position = due.after
+                reading = self._read_ahead(source, follower, position, ahead.waiting)
+                ahead = await beside(self._save(due, ahead.ended), reading)
+
+    async def _read_ahead(
+        self, source: Source, follower: Follower, position: Seq, waiting: Sequence[Recorded]
+    ) -> _Ahead:
+        """Make the turn after *position*; *waiting* comes first: the follower has passed it."""
+        if not waiting:
+            waiting = await persist(self._health, LOG_PART, partial(follower.next, BATCH_MAX, IDLE_S))
+        if not waiting:
+            return _Ahead()
+        batch, waiting = _cut(waiting)
+        turn, ended = await self._turn(source, position, batch)
+        return _Ahead(turn, ended, waiting)
+
+    async def _save(self, turn: Turn, ended: Sequence[CommandId]) -> None:
+        # The outcome of a try may be unknown: if it was stored after all, the next one is fenced.
+        await persist(self._health, ROWS_PART, partial(self._store.advance, turn))
+        await self._tell(ended)
 
     async def _tell(self, ended: Sequence[CommandId]) -> None:
         """Tell those who wait that an operation's row has ended; who is not told looks by themselves."""

@@ -4,7 +4,7 @@ import json
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
-from datetime import UTC
+from datetime import MAXYEAR, MINYEAR, UTC
 from typing import Any
 from uuid import UUID
 
@@ -132,6 +132,8 @@ def _within_bounds(value: object) -> bool:
 
 def _has_utc(envelope: Envelope) -> bool:
     """Tell whether the time can be told in UTC: near the years 1 and 9999 not every time zone's can."""
+    if MINYEAR < envelope.time.year < MAXYEAR:
+        return True
     try:
         envelope.time.astimezone(UTC)
     except OverflowError:

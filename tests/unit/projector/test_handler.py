@@ -119,7 +119,7 @@ async def test_an_outage_is_survived_and_seen(world: World) -> None:
         await world.write(3)
         world.tables.away = False
         await world.until(world.at(3))
-        assert world.health.ready
+        await world.until(lambda: world.health.ready)
     assert sorted(world.tables.log) == [1, 2, 3]
 
 
