@@ -1,6 +1,6 @@
 pytest_plugins = [
+    "tests.support.slow_callbacks",
     "tests.support.stack",
     "tests.support.postgres",
     "tests.support.nats_cluster",
-    "tests.support.slow_callbacks",
 ]

@@ -21,6 +21,7 @@ from infra.deploy.identities import SERVICES, ensure_identity
 from infra.embedded.process import answers, free_port
 from infra.runtime.errors import Unavailable
 from tests.support.backends import POSTGRES_OPTIONS, Engine
+from tests.support.slow_callbacks import excused
 
 UNIX = "unix://"
 DEFAULT_ENGINE = f"{UNIX}/var/run/docker.sock"
@@ -91,6 +92,7 @@ class Contained:
         self._ready = Answers(ask)
         self._made = False
 
+    @excused
     def start(self, files: Mapping[str, bytes]) -> None:
         """Start it with *files* in it; raises Unavailable."""
         again = self._made
@@ -110,6 +112,7 @@ class Contained:
                 self.remove()  # nobody else will: whoever makes a server ends it only once it has started
             raise
 
+    @excused
     def kill(self) -> None:
         """End it at once, as a power cut would; nothing where it has ended already."""
         self._container.reload()
@@ -118,6 +121,7 @@ class Contained:
             wrapped.kill("KILL")
             wrapped.wait(timeout=KILL_TIMEOUT_S)
 
+    @excused
     def remove(self) -> None:
         """Remove it, its data, and the connection to the engine."""
         self._container.stop()

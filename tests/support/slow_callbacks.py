@@ -20,7 +20,7 @@ from contextlib import contextmanager, suppress
 from functools import wraps
 from pathlib import Path
 from types import CoroutineType
-from typing import Any
+from typing import Any, ParamSpec, TypeVar
 
 import pytest
 import structlog
@@ -28,6 +28,8 @@ import structlog
 from infra.embedded.postgres import EmbeddedPostgres
 from infra.embedded.process import Process
 
+P = ParamSpec("P")
+R = TypeVar("R")
 LIMIT_S = 0.05
 NS = 1e9
 TICKS = os.sysconf("SC_CLK_TCK")
@@ -158,6 +160,17 @@ def _note(what: str) -> None:
 
 
 _watch = Watch(_note)
+
+
+def excused(function: Callable[P, R]) -> Callable[P, R]:
+    """Leave out the time that *function* takes: it starts or ends a server, which no service does."""
+
+    @wraps(function)
+    def left_out(*args: P.args, **kwargs: P.kwargs) -> R:
+        with _watch.books.excuse():
+            return function(*args, **kwargs)
+
+    return left_out
 
 
 def pytest_configure() -> None:
