@@ -80,24 +80,35 @@ async def background(work: Coroutine[Any, Any, None]) -> AsyncIterator[None]:
 
 
 async def beside(work: Coroutine[Any, Any, None], other: Coroutine[Any, Any, T]) -> T:
-    """Do both at once, and give what *other* gives; the first that fails ends both, and is raised as is."""
+    """Do both at once, and give what *other* gives; the first that fails ends both.
+
+    What one raises is raised as it is, what both raise as an ExceptionGroup. Who is cancelled ends both and
+    stays cancelled, whatever they raise then: a TaskGroup would raise that and forget the cancellation.
+    """
     task = asyncio.current_task()
     assert task is not None, "a coroutine runs in a task"
     name = task.get_name()  # What either says of what it needs, it says for this one.
+    first, second = asyncio.create_task(work, name=name), asyncio.create_task(other, name=name)
     try:
-        async with asyncio.TaskGroup() as group:
-            group.create_task(work, name=name)
-            found = group.create_task(other, name=name)
-    except BaseExceptionGroup as err:
-        raise err.exceptions[0] from None
-    return found.result()
+        await asyncio.wait((first, second), return_when=asyncio.FIRST_EXCEPTION)
+    finally:
+        first.cancel()
+        second.cancel()
+        ended = await asyncio.gather(first, second, return_exceptions=True)
+    failed = [one for one in ended if isinstance(one, Exception)]
+    if len(failed) > 1:
+        raise ExceptionGroup("both failed", failed)
+    if failed:
+        raise failed[0]
+    first.result()
+    return second.result()
 
 
 def _collect_little() -> None:
     """Have a collection of garbage look at what is new alone: one that looked at all would stop the loop.
 
     What a full collection has left stays out of the next ones: with 100,000 VMs they took up to 0.6 s
-    (measured). Garbage in cycles that was in use just then is never found; that is a handful each time.
+    (measured). Garbage in cycles that was in use just then is never found: 64 objects after 49,000 starts.
     """
     gc.collect()
     gc.freeze()

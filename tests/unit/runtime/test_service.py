@@ -73,7 +73,16 @@ async def test_what_fails_beside_another_ends_it_and_is_raised_as_it_is() -> Non
     assert ended == ["waits", "waits"]
 
 
-async def test_who_goes_away_ends_both() -> None:
+async def test_what_both_raise_is_all_raised() -> None:
+    async def fails(why: str) -> None:
+        raise ValueError(why)
+
+    with pytest.raises(ExceptionGroup) as found:
+        await beside(fails("one"), fails("other"))
+    assert [str(one) for one in found.value.exceptions] == ["one", "other"]
+
+
+async def test_who_is_cancelled_ends_both_and_stays_cancelled_whatever_they_raise() -> None:
     ended: list[str] = []
 
     async def waits() -> None:
@@ -81,6 +90,7 @@ async def test_who_goes_away_ends_both() -> None:
             await forever()
         finally:
             ended.append("waits")
+            raise ValueError("a defect in the way out")
 
     with pytest.raises(TimeoutError):
         async with asyncio.timeout(0.01):
