@@ -129,8 +129,8 @@ class Tenure:
 
     async def _hand_over(self) -> None:
         """Let another begin now; what cannot be told now runs out by itself."""
-        try:
-            await self._commands.close()
-            await self._lease.release()
-        except Unavailable as err:
-            self._logger.info("handover_untold", reason=str(err))
+        for tell in (self._commands.close, self._lease.release):
+            try:
+                await tell()
+            except Unavailable as err:
+                self._logger.info("handover_untold", reason=str(err))

@@ -43,6 +43,8 @@ class Wire:
     """How one process reaches the others; whoever is killed reaches nobody any more."""
 
     cut: bool = False
+    no_goodbye: bool = False
+    """Who gives its commands back gets no answer."""
 
     def carry(self) -> None:
         """Let something through."""
@@ -77,6 +79,8 @@ class Reader:
 
     async def close(self) -> None:
         self._wire.carry()
+        if self._wire.no_goodbye:
+            raise Unavailable("commands", "no answer")
 
     async def reclaim(self) -> None:
         self._wire.carry()

@@ -147,6 +147,16 @@ async def test_one_that_stops_hands_over_at_once_with_what_it_had_in_hand() -> N
     ledger.check_ended(asked)
 
 
+async def test_one_that_cannot_give_its_commands_back_hands_over_all_the_same() -> None:
+    control = await with_a_host()
+    async with control.scheduler() as one, control.scheduler(replica="two") as two:
+        await control.ended(await create(control, 1))
+        one.wire.no_goodbye = True
+        one.stop()
+        await control.ended(await create(control, 2))  # no time has passed
+        assert (one.active(), two.active()) == (False, True)
+
+
 async def test_one_that_cannot_renew_gives_its_work_back_when_its_own_term_is_over() -> None:
     control = await with_a_host()
     held = DiesAfterAppend(control.events, 2)
