@@ -8,7 +8,7 @@ pack onto the others. With more it is on the safe side.
 A silent host counts as one that is there: it is one of the failures that are tolerated.
 """
 
-from collections import Counter, defaultdict
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import replace
 from enum import StrEnum
@@ -28,8 +28,8 @@ from services.scheduler.core.loads import Loads, Plan
 from services.scheduler.core.request import Request
 from services.scheduler.core.wishes import all_of
 
-BROKEN_MAX = 4
-"""Hosts without fallbacks that are looked at again before a decision; the others have their turn later."""
+AGAIN_MAX = 8
+"""Hosts without fallbacks that are looked at again at once, when room has come; the others follow later."""
 
 
 class Admission(StrEnum):
@@ -56,16 +56,20 @@ class Failover:
         """What may have to go in at each host, should as many others fail as are tolerated."""
         self._kept_but_one: Room = self._kept
         """The same, should one less fail."""
-        self._grouped: dict[str, Counter[HostId]] = defaultdict(Counter)
+        self._grouped: dict[str, Counter[HostId]] = {}
         """Of each group, how many protected VMs are where."""
         self._stale: set[HostId] = set()
-        self._broken: dict[HostId, None] = {}
-        """Those whose failure cannot be borne, the longest ago looked at first."""
+        self._broken: set[HostId] = set()
+        """Those whose failure cannot be borne."""
+        self._again: set[HostId] = set()
+        """Those of them for which room may have come."""
+        self._seen = self._kept
+        """The room that there was when that was last looked at."""
 
     def follow(self, before: Vm | None, after: Vm | None) -> None:
         """Take in that a VM is not what it was."""
         was, is_ = _protected_on(before), _protected_on(after)
-        if after is not None and after.placement is not None:
+        if after is not None and after.placement is not None and _moved(before, after):
             self._stale |= self._peers(after.running or after.spec)
         if was == is_ and _as(before) == _as(after):
             return
@@ -85,7 +89,7 @@ class Failover:
     @property
     def unready(self) -> bool:
         """Whether there is a host whose VMs have to be looked at."""
-        return bool(self._stale) or self._kept.shape[1] != len(self._fleet)
+        return bool(self._stale or self._again) or self._kept.shape[1] != len(self._fleet)
 
     @property
     def broken(self) -> frozenset[HostId]:
@@ -93,19 +97,25 @@ class Failover:
         return frozenset(self._broken)
 
     def settle(self, most: int) -> None:
-        """Plan anew up to *most* hosts for which that is due, and look again at some that had no plan."""
+        """Plan anew up to *most* hosts for which that is due, and look again at some that had no plan.
+
+        Those are many only where much is amiss, and nothing is safer for it if their turn comes later.
+        """
         if self._kept.shape[1] != len(self._fleet):
             self._kept, self._kept_but_one = (np.zeros((2, len(self._fleet)), np.int64) for _ in range(2))
             self._plans.clear()
             self._loads.clear()
             self._stale |= self._vms.keys()
         room = _room(self._fleet)
+        if self._seen.shape != room.shape or (room > self._seen).any():
+            self._again |= self._broken
+        self._seen = room
         for row in np.flatnonzero((self._kept > room).any(axis=0)).tolist():
             self._stale |= {self._fleet[host].host.host_id for host in _hosts(self._loads.get(row))}
         for host_id in sorted(self._stale)[:most]:
             self._stale.discard(host_id)
             self._plan(host_id, room)
-        for host_id in list(self._broken)[:BROKEN_MAX]:
+        for host_id in sorted(self._again)[:AGAIN_MAX]:
             self._plan(host_id, room)
 
     def breach(self, fleet: Fleet, row: int, request: Request) -> int | None:
@@ -156,20 +166,26 @@ class Failover:
 
     def _peers(self, spec: VmSpec) -> set[HostId]:
         """Name the hosts with protected VMs of a group of *spec*."""
-        return {host for wish in spec.placement.groups for host in +self._grouped[wish.name]}
+        return {host for wish in spec.placement.groups for host in self._grouped.get(wish.name, ())}
 
     def _count(self, vm: Vm, host_id: HostId, more: int) -> None:
         for wish in (vm.running or vm.spec).placement.groups:
-            self._grouped[wish.name][host_id] += more
+            counts = self._grouped.setdefault(wish.name, Counter())
+            counts[host_id] += more
+            if not counts[host_id]:
+                del counts[host_id]
+            if not counts:
+                del self._grouped[wish.name]
 
     def _plan(self, host_id: HostId, room: Room) -> None:
         row = self._fleet.row(host_id)
         if row is None:
             return  # It is not known: neither is what it has.
-        self._broken.pop(host_id, None)
+        self._again.discard(host_id)
+        self._broken.discard(host_id)
         if not self._replan(row, room):
             self._drop(row)
-            self._broken[host_id] = None
+            self._broken.add(host_id)
 
     def _replan(self, row: int, room: Room, newcomer: tuple[int, VmSpec] | None = None) -> bool:
         """Find fallbacks for what the host in *row* has now; False, and all as it was: there are none.
@@ -266,6 +282,10 @@ def _protected_on(vm: Vm | None) -> HostId | None:
 
 def _as(vm: Vm | None) -> object:
     return None if vm is None else (vm.running or vm.spec, reserved_by(vm), vm.made_disks)
+
+
+def _moved(before: Vm | None, after: Vm) -> bool:
+    return before is None or before.placement != after.placement
 
 
 def _rules(one: VmSpec, other: VmSpec, rule: Rule) -> bool:

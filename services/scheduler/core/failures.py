@@ -9,7 +9,7 @@ from services.scheduler.core.fleet import Fleet, Mask
 VMS = 2
 """VMs in a row that a host has failed to start: of one alone the fault may be its own."""
 AVOIDED_FOR = 1_000
-"""Events of the log after which such a host is tried again, though others could take the VM."""
+"""Words of hosts about VMs after which such a host is tried again, though others could take the VM."""
 
 
 @dataclass(frozen=True)

@@ -4,18 +4,22 @@ from dataclasses import dataclass, field, replace
 
 from events import subjects
 from events.codes import Code
-from events.commands import Command, CreateVm
+from events.commands import Command, CreateVm, StartVm
 from events.desired import DesiredVm
 from events.events import CommandEnded, Event, Outcome, VmDesired
 from events.facts import HostReported, VmFact
 from events.ids import CommandId, HostId, Seq, VmId
+from events.spec import RunOnce, VmSpec
 from events.vm import Vm
 from services.scheduler.core.decide import decide
 from services.scheduler.core.decision import NOTHING, Decision, Scene
 from services.scheduler.core.settle import settle
 from services.scheduler.core.weights import Policy
 from services.scheduler.core.world import World
-from tests.support.builders import VM, command_id
+from tests.support.builders import VM, command_id, vm_id
+
+STARTS = 900
+"""The start of VM 1 is the command of this number and 1."""
 
 
 @dataclass
@@ -130,3 +134,24 @@ def subject_of(event: Event) -> str:
     vm = getattr(event, "vm", None)
     assert vm is not None, f"{event.TYPE} has no place of its own in a story"
     return subjects.vm_ctl(vm.vm_id)
+
+
+def start(story: Story, number: int, wanted: VmSpec, on: HostId | None = None) -> HostId | None:
+    """Create and start the VM of this *number*, on one host alone if that is named; give its host."""
+    named = wanted.model_copy(update={"name": f"vm-{number}"})
+    story.given(CreateVm(vm_id=vm_id(number), spec=named))
+    once = RunOnce(host_id=on) if on is not None else None
+    story.when(StartVm(vm_id=vm_id(number), once=once), number=STARTS + number)
+    return where(story, vm_id(number))
+
+
+def where(story: Story, vm: VmId) -> HostId | None:
+    """Give the host of a VM."""
+    placed = story.vm(vm).placement
+    return placed.host_id if placed is not None else None
+
+
+def refused(story: Story, number: int) -> list[tuple[str, str, str, str]]:
+    """Give what the start of the VM of this *number* said of each host."""
+    facts = story.ends(STARTS + number, Outcome.FAILED, Code.NO_HOST_FITS).facts
+    return [(one["host"], one["filter"], one["needs"], one["has"]) for one in facts["refusals"]]

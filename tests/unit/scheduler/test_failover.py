@@ -1,6 +1,5 @@
 """Room is kept for the highly available VMs of any host that fails; a start that needs it is refused."""
 
-from itertools import combinations
 from math import comb
 
 from hypothesis import given as for_any
@@ -8,21 +7,22 @@ from hypothesis import settings
 from hypothesis import strategies as st
 
 from events.codes import Code
-from events.commands import CreateVm, StartVm, StopVm
+from events.commands import StartVm, StopVm, UpdateVm
 from events.events import HostCapacityChanged, HostRegistered, Outcome, VmPlaced
 from events.ids import HostId
 from events.machine import MachineFacts, Storage
-from events.spec import RunOnce, VmSpec
+from events.spec import VmSpec
 from events.values import Resources
-from events.vm import reserved_by
 from services.scheduler.core.failover import Admission
 from services.scheduler.core.world import World
 from tests.support.builders import (
     a_host,
     apart,
     booting,
+    having_done,
     host_id,
     report,
+    running,
     spec,
     stopped,
     together,
@@ -30,8 +30,8 @@ from tests.support.builders import (
     wishing,
     with_disks,
 )
-from tests.unit.scheduler.packs import Size, packs
-from tests.unit.scheduler.story import Story
+from tests.unit.scheduler.packs import Size, bearable, is_borne
+from tests.unit.scheduler.story import Story, refused, start
 
 ONE, TWO, THREE = (host_id(number) for number in (1, 2, 3))
 MEMORY = 32768
@@ -55,27 +55,11 @@ def wanting(vcpus: int, *, ha: bool = True) -> VmSpec:
     return spec("any", vcpus).model_copy(update={"highly_available": ha})
 
 
-def start(story: Story, number: int, wanted: VmSpec, on: HostId | None = None) -> HostId | None:
-    """Create and start a VM, on one host alone if that is named; give its host."""
-    named = wanted.model_copy(update={"name": f"vm-{number}"})
-    story.given(CreateVm(vm_id=vm_id(number), spec=named))
-    once = RunOnce(host_id=on) if on is not None else None
-    story.when(StartVm(vm_id=vm_id(number), once=once), number=900 + number)
-    placed = story.vm(vm_id(number)).placement
-    return placed.host_id if placed is not None else None
-
-
 def stop(story: Story, number: int) -> None:
     placed = story.vm(vm_id(number)).placement
     assert placed is not None
     at = (vm_id(number), placed.host_id, placed.generation)
     story.given(booting(*at), StopVm(vm_id=vm_id(number), grace_s=0)).when(stopped(*at))
-
-
-def refused(story: Story, number: int) -> list[tuple[str, str, str, str]]:
-    """What the start of the VM of this number said of each host."""
-    facts = story.ends(900 + number, Outcome.FAILED, Code.NO_HOST_FITS).facts
-    return [(one["host"], one["filter"], one["needs"], one["has"]) for one in facts["refusals"]]
 
 
 def test_a_start_that_leaves_no_room_for_those_of_a_failed_host_is_refused_with_their_host() -> None:
@@ -167,6 +151,29 @@ def test_a_host_that_joins_brings_room() -> None:
     assert start(story, 3, wanting(4)) is None
     join(story, 8)
     assert start(story, 4, wanting(4)) is not None
+
+
+def test_a_vm_is_protected_as_it_runs_once_its_host_has_taken_that_over() -> None:
+    story = hosts(8, 8)
+    assert start(story, 1, wanting(8, ha=False), on=ONE) == ONE
+    story.given(running(vm_id(1), ONE))
+    story.when(UpdateVm(vm_id=vm_id(1), patch={"highly_available": True}), 5)
+    assert start(story, 2, wanting(1, ha=False), on=TWO) == TWO, "it runs as it was started, yet"
+    stop(story, 2)
+    story.when(having_done(running(vm_id(1), ONE), 5))
+    assert start(story, 3, wanting(1, ha=False), on=TWO) is None
+    assert [(one[0], one[1]) for one in refused(story, 3)] == [("rack-2", "failover")]
+
+
+def test_of_groups_that_nobody_is_in_any_more_nothing_is_kept() -> None:
+    story = hosts(8, 8)
+    assert start(story, 1, wishing(wanting(1), apart("db"))) == ONE
+    assert start(story, 2, wishing(wanting(1, ha=False), apart("web"))) is not None
+    failover = story.world.failover
+    assert failover is not None
+    assert failover._grouped == {"db": {ONE: 1}}
+    stop(story, 1)
+    assert failover._grouped == {}
 
 
 def test_a_failure_that_cannot_be_borne_anyway_refuses_nobody_else() -> None:
@@ -275,12 +282,6 @@ def test_after_every_start_the_failures_that_could_be_borne_still_can_be(
         assert bearable(story, tolerates) >= before
 
 
-def bearable(story: Story, tolerates: int) -> set[frozenset[HostId]]:
-    """Give the sets of hosts that may fail at once, by trying every way."""
-    ids = [view.host.host_id for view in story.world.fleet]
-    return {frozenset(failed) for failed in combinations(ids, tolerates) if _borne(story, set(failed), {})}
-
-
 def breaks_everywhere(story: Story, wanted: VmSpec, before: set[frozenset[HostId]]) -> None:
     """See that wherever it went, the failure of some host could be borne before and could not be then."""
     for view in story.world.fleet:
@@ -290,26 +291,7 @@ def breaks_everywhere(story: Story, wanted: VmSpec, before: set[frozenset[HostId
         taken: dict[HostId, Size] = {host: (wanted.needs.vcpus, wanted.needs.memory_mib)}
         mine = [taken[host]] if wanted.highly_available else []
         still = {
-            failed for failed in before if _borne(story, set(failed), taken, mine if host in failed else [])
+            failed for failed in before if is_borne(story, set(failed), taken, mine if host in failed else [])
         }
-        exposed = wanted.highly_available and not _borne(story, {host}, taken, mine)
+        exposed = wanted.highly_available and not is_borne(story, {host}, taken, mine)
         assert still != before or exposed, f"{view.host.name} could have taken it"
-
-
-def _borne(
-    story: Story, failed: set[HostId], taken: dict[HostId, Size], more: list[Size] | None = None
-) -> bool:
-    homeless: list[Size] = list(more or ())
-    for known in story.world.vms.values():
-        vm = known.value
-        if vm is None or vm.placement is None or vm.placement.host_id not in failed:
-            continue
-        if (vm.running or vm.spec).highly_available:
-            takes = reserved_by(vm)
-            homeless.append((takes.vcpus, takes.memory_mib))
-    rooms = []
-    for view in story.world.fleet:
-        if view.host.host_id not in failed:
-            vcpus, memory = taken.get(view.host.host_id, (0, 0))
-            rooms.append((view.host.free.vcpus - vcpus, view.host.free.memory_mib - memory))
-    return packs(sorted(homeless, reverse=True), rooms)

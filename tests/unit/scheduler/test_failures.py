@@ -18,8 +18,7 @@ from tests.support.builders import (
     vm_id,
     wishing,
 )
-from tests.unit.scheduler.story import Story, given
-from tests.unit.scheduler.test_failover import start
+from tests.unit.scheduler.story import Story, given, start
 
 ONE, TWO = host_id(1), host_id(2)
 A, B, C = (vm_id(number) for number in (91, 92, 93))

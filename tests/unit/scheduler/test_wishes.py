@@ -3,11 +3,9 @@
 import pytest
 
 from events.codes import Code
-from events.commands import CreateVm, RebootVm, StartVm, StopVm, UpdateVm
+from events.commands import RebootVm, StopVm, UpdateVm
 from events.events import GroupJoined, HostRegistered, Outcome, VmPlaced
-from events.ids import HostId, VmId
 from events.machine import MachineFacts
-from events.spec import VmSpec
 from events.subjects import group_ctl
 from services.scheduler.core.weights import Policy
 from tests.support.builders import (
@@ -25,7 +23,7 @@ from tests.support.builders import (
     wishing,
     with_disks,
 )
-from tests.unit.scheduler.story import Story, given
+from tests.unit.scheduler.story import Story, given, refused, start, where
 
 ONE, TWO, THREE = (host_id(number) for number in (1, 2, 3))
 ANY = spec("any")
@@ -39,25 +37,6 @@ def hosts(*labels: tuple[str, ...], vcpus: int = 8, policy: Policy = Policy.BALA
         told = report(host).model_copy(update={"machine": MachineFacts(labels=carried)})
         story.given(HostRegistered(host=a_host(host, vcpus=vcpus)), told)
     return story
-
-
-def start(story: Story, number: int, wanted: VmSpec) -> HostId | None:
-    """Create and start a VM; give its host."""
-    named = wanted.model_copy(update={"name": f"vm-{number}"})
-    story.given(CreateVm(vm_id=vm_id(number), spec=named))
-    story.when(StartVm(vm_id=vm_id(number)), number=900 + number)
-    return where(story, vm_id(number))
-
-
-def where(story: Story, vm: VmId) -> HostId | None:
-    placed = story.vm(vm).placement
-    return placed.host_id if placed is not None else None
-
-
-def refused(story: Story, number: int) -> list[tuple[str, str, str, str]]:
-    """What the start of the VM of this number said of each host."""
-    facts = story.ends(900 + number, Outcome.FAILED, Code.NO_HOST_FITS).facts
-    return [(one["host"], one["filter"], one["needs"], one["has"]) for one in facts["refusals"]]
 
 
 def test_only_a_host_with_the_labels_is_taken_whatever_the_value() -> None:
