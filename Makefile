@@ -17,6 +17,7 @@ up: setup ## the same stack, kept running until Ctrl-C (HYPERVISOR=sim: simulate
 	@$(PY) -m infra.dev.main --hypervisor $(HYPERVISOR)
 
 test: check ## every gate and every test
+	@infra/deploy/install.sh ganeti-htools
 	@$(PY) -m pytest -q --durations=10
 
 check: setup ## the fast gates: format, lint, types, import contracts, rules about the code

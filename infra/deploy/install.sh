@@ -5,7 +5,7 @@ set -eu
 cd "$(dirname "$0")/../.."
 mkdir -p .cache
 
-PACKAGES="busybox-static cpio ganeti-htools gcc iproute2 kmod libc6-dev libvirt-clients libvirt-daemon
+PACKAGES="busybox-static cpio gcc iproute2 kmod libc6-dev libvirt-clients libvirt-daemon
 libvirt-daemon-driver-qemu libvirt-dev mount nftables pkg-config procps python3-dev python3-venv
 qemu-system-x86 qemu-utils util-linux $*"
 

@@ -118,16 +118,19 @@ class Watch:
 
         Handle._run = measured  # type: ignore[method-assign,assignment]
 
-    def excuse(self, owner: Any, name: str) -> None:
-        """Leave out the time spent in a function of *owner*."""
-        function = getattr(owner, name)
+    def excused(self, function: Callable[P, R]) -> Callable[P, R]:
+        """Leave out the time that *function* takes."""
 
         @wraps(function)
-        def excused(*args: Any, **kwargs: Any) -> Any:
+        def left_out(*args: P.args, **kwargs: P.kwargs) -> R:
             with self.books.excuse():
                 return function(*args, **kwargs)
 
-        setattr(owner, name, excused)
+        return left_out
+
+    def excuse(self, owner: Any, name: str) -> None:
+        """Leave out the time spent in a function of *owner*."""
+        setattr(owner, name, self.excused(getattr(owner, name)))
 
 
 def described(callback: Any) -> str:
@@ -160,17 +163,8 @@ def _note(what: str) -> None:
 
 
 _watch = Watch(_note)
-
-
-def excused(function: Callable[P, R]) -> Callable[P, R]:
-    """Leave out the time that *function* takes: it starts or ends a server, which no service does."""
-
-    @wraps(function)
-    def left_out(*args: P.args, **kwargs: P.kwargs) -> R:
-        with _watch.books.excuse():
-            return function(*args, **kwargs)
-
-    return left_out
+excused = _watch.excused
+"""Decorates what starts or ends a server: no service does that while it serves."""
 
 
 def pytest_configure() -> None:
