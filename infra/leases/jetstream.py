@@ -20,9 +20,10 @@ PING_INTERVAL_S = 1
 class JetStreamLeases:
     """The stream, as `port.Leases` describes it. Needs a connection of its own: see PING_INTERVAL_S."""
 
-    def __init__(self, client: Client, new_id: Callable[[], UUID]) -> None:
+    def __init__(self, client: Client, new_id: Callable[[], UUID], answer_s: float = ANSWER_S) -> None:
         self._client = client
-        self._log = JetStreamLog(client, STREAM, new_id, answer_s=ANSWER_S)
+        self._answer_s = answer_s
+        self._log = JetStreamLog(client, STREAM, new_id, answer_s=answer_s)
 
     async def look(self, subject: str) -> Recorded | None:
         return await self._log.load(subject)
@@ -33,7 +34,7 @@ class JetStreamLeases:
             "Nats-Expected-Last-Subject-Sequence": str(guard),
         }
         try:
-            answer = await request(self._client, write.subject, write.body, headers, ANSWER_S)
+            answer = await request(self._client, write.subject, write.body, headers, self._answer_s)
         except ApiError as err:
             if err.code == ERR_WRONG_LAST_SEQUENCE:
                 raise Conflict(str(err)) from err

@@ -8,6 +8,7 @@ from infra.eventlog.port import Conflict, Write
 from infra.leases.port import Leases
 from infra.leases.term import Claim, Sight, Timing, is_free, read, see
 from infra.runtime.clock import Clock
+from infra.runtime.errors import Unavailable
 
 TRIES_MAX = 16
 """Tries without an answer that are remembered; an older one that is stored after all gives no term."""
@@ -80,11 +81,20 @@ class ServiceLease:
         return self.held
 
     async def release(self) -> None:
-        """Give it up, so that another has it at once; raises Unavailable: then its term runs out."""
+        """Give it up, so that another has it at once; raises Unavailable: then its term runs out.
+
+        Whoever gives it up does not come back to it: a try without an answer is made again here.
+        """
+        unheard: Unavailable | None = None
         for _ in range(RELEASE_TRIES_MAX):
             if not self.held:
                 return
-            await self._say(self._me.model_copy(update={"released": True}))
+            try:
+                await self._say(self._me.model_copy(update={"released": True}))
+            except Unavailable as err:
+                unheard = err
+        if self.held and unheard is not None:
+            raise unheard
 
     async def _say(self, claim: Claim) -> None:
         """Try once. The term counts from before it was sent, whenever its answer comes."""
